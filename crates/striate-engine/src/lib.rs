@@ -1,0 +1,1 @@
+//! Plans and runs Striate graphs on a device

@@ -1,0 +1,1 @@
+//! Convolutional networks as data: graph, operations, notation, automatic differentiation, analysis

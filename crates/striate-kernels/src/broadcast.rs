@@ -1,0 +1,1 @@
+//! Elementwise addition and multiplication with broadcasting.

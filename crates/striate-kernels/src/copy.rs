@@ -1,0 +1,1 @@
+//! Strided copies: slices and concatenation.

@@ -1,0 +1,124 @@
+//! AVX2 and FMA.
+
+use super::{Isa, Simd};
+use std::arch::x86_64::*;
+
+/// Proof that the processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The token, where the processor has the instructions.
+    pub fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+/// All bits set in the first `len` lanes.
+#[inline(always)]
+fn first(len: usize) -> __m256i {
+    debug_assert!(len < 8);
+    const ONES_THEN_ZEROS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: 8 - len + 8 <= 16 elements; callers hold the token.
+    unsafe { _mm256_loadu_si256(ONES_THEN_ZEROS.as_ptr().add(8 - len).cast()) }
+}
+
+// SAFETY of every block below: `self` exists only where `detect` found the instructions; pointers are valid
+// by the trait's contracts.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    const REGISTERS: usize = 16;
+    const ISA: Isa = Isa::Avx2;
+    type F = __m256;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline]
+        unsafe fn enabled<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        unsafe { enabled(f) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(value) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, src: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(src) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, dst: *mut f32, value: __m256) {
+        unsafe { _mm256_storeu_ps(dst, value) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(self, src: *const f32, len: usize) -> __m256 {
+        unsafe { _mm256_maskload_ps(src, first(len)) }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, dst: *mut f32, value: __m256, len: usize) {
+        unsafe { _mm256_maskstore_ps(dst, first(len), value) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn min(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: __m256) -> __m256 {
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+    #[inline(always)]
+    fn select_gt(self, a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
+        unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
+    }
+    #[inline(always)]
+    fn exp2_int(self, a: __m256) -> __m256 {
+        unsafe {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        }
+    }
+    #[inline(always)]
+    fn round(self, a: __m256) -> __m256 {
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+    #[inline(always)]
+    fn sum(self, a: __m256) -> f32 {
+        let mut lanes = [0.0; 8];
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), a) };
+        super::portable::sum_pairwise(lanes)
+    }
+    #[inline(always)]
+    fn max_lane(self, a: __m256) -> f32 {
+        let mut lanes = [0.0; 8];
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), a) };
+        lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+}

@@ -1,0 +1,195 @@
+//! Instruction sets, as values: a token that exists only where the processor has the instructions.
+
+use std::fmt;
+use std::str::FromStr;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use portable::Portable;
+
+/// An instruction set that kernels exist for, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Whatever the compiler makes of plain Rust for the target's baseline.
+    Scalar,
+    /// x86-64 with AVX2 and FMA: 8 floats a vector, 16 vectors.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL: 16 floats a vector, 32 vectors.
+    Avx512,
+}
+
+impl Isa {
+    /// All instruction sets, weakest first.
+    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+
+    /// Whether this processor has it.
+    pub fn is_present(self) -> bool {
+        match self {
+            Isa::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Avx2::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Avx512::detect().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// Those this processor has, weakest first.
+    pub fn present() -> impl Iterator<Item = Isa> {
+        Self::ALL.into_iter().filter(|isa| isa.is_present())
+    }
+
+    /// The strongest this processor has.
+    pub fn best() -> Isa {
+        Self::present().last().unwrap_or(Isa::Scalar)
+    }
+
+    /// The strongest this processor has that does not exceed `cap`.
+    pub fn best_up_to(cap: Isa) -> Isa {
+        Self::present().filter(|isa| *isa <= cap).last().unwrap_or(Isa::Scalar)
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|isa| isa.name() == text)
+            .ok_or_else(|| format!("unknown instruction set '{text}': choose scalar, avx2 or avx512"))
+    }
+}
+
+/// Vector operations of one instruction set; holding a value proves that the processor has it.
+///
+/// Every operation rounds once and works element by element; `mul_add` is a fused multiply-add on every
+/// implementation, so that only the order of a sum can make two instruction sets differ.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Floats in a vector.
+    const LANES: usize;
+    /// Vector registers the instruction set has.
+    const REGISTERS: usize;
+    /// The instruction set.
+    const ISA: Isa;
+    /// A vector of `LANES` floats.
+    type F: Copy;
+
+    /// Calls `f` with the instruction set enabled, so that what is inlined into it compiles to vector code.
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// All lanes `value`.
+    fn splat(self, value: f32) -> Self::F;
+    /// All lanes zero.
+    #[inline(always)]
+    fn zero(self) -> Self::F {
+        self.splat(0.0)
+    }
+    /// Reads `LANES` floats.
+    ///
+    /// # Safety
+    /// `src` must be readable for `LANES` floats; no alignment needed.
+    unsafe fn load(self, src: *const f32) -> Self::F;
+    /// Writes `LANES` floats.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `LANES` floats; no alignment needed.
+    unsafe fn store(self, dst: *mut f32, value: Self::F);
+    /// Reads `len < LANES` floats, the other lanes zero.
+    ///
+    /// # Safety
+    /// `src` must be readable for `len` floats.
+    unsafe fn load_partial(self, src: *const f32, len: usize) -> Self::F;
+    /// Writes the first `len < LANES` floats.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `len` floats.
+    unsafe fn store_partial(self, dst: *mut f32, value: Self::F, len: usize);
+
+    /// `a + b`
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a × b`
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a ÷ b`
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a × b + c`, rounded once.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The greater; `b` where either is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The lesser; `b` where either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The square root.
+    fn sqrt(self, a: Self::F) -> Self::F;
+    /// `x` where `a > b`, else `y` (`y` where either is NaN).
+    fn select_gt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
+    /// 2 to the power of each lane's nearest integer; lanes must lie in −126 ..= 127.
+    fn exp2_int(self, a: Self::F) -> Self::F;
+    /// Each lane rounded to the nearest integer, ties to even.
+    fn round(self, a: Self::F) -> Self::F;
+    /// The sum of the lanes, added pairwise (lane i with lane i + LANES/2, and so on).
+    fn sum(self, a: Self::F) -> f32;
+    /// The greatest lane.
+    fn max_lane(self, a: Self::F) -> f32;
+}
+
+/// A computation written once for all instruction sets; run it with [`dispatch`].
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// Runs with `simd`'s vectors. Implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs `kernel` with the instruction set `isa`, or the strongest below it that the processor has.
+pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if isa >= Isa::Avx512
+            && let Some(simd) = Avx512::detect()
+        {
+            return simd.vectorize(
+                #[inline(always)]
+                || kernel.run(simd),
+            );
+        }
+        if isa >= Isa::Avx2
+            && let Some(simd) = Avx2::detect()
+        {
+            return simd.vectorize(
+                #[inline(always)]
+                || kernel.run(simd),
+            );
+        }
+    }
+    let _ = isa;
+    kernel.run(Portable)
+}
+
+#[cfg(test)]
+mod tests;

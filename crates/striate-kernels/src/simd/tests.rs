@@ -1,0 +1,59 @@
+use super::*;
+
+/// Every vector operation against plain arithmetic, lane by lane.
+struct Check;
+
+impl Kernel for Check {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let a: Vec<f32> = (0..S::LANES).map(|i| i as f32 * 0.75 - 2.0).collect();
+        let b: Vec<f32> = (0..S::LANES).map(|i| 3.0 - i as f32 * 0.5).collect();
+        // SAFETY: `a`, `b` and `out` hold `LANES` floats.
+        let (va, vb) = unsafe { (s.load(a.as_ptr()), s.load(b.as_ptr())) };
+        let check = |name: &str, value: S::F, expected: &dyn Fn(usize) -> f32| {
+            let mut out = vec![0.0; S::LANES];
+            // SAFETY: as above.
+            unsafe { s.store(out.as_mut_ptr(), value) };
+            for lane in 0..S::LANES {
+                assert_eq!(out[lane], expected(lane), "{name}, lane {lane}, {}", S::ISA);
+            }
+        };
+        check("add", s.add(va, vb), &|i| a[i] + b[i]);
+        check("sub", s.sub(va, vb), &|i| a[i] - b[i]);
+        check("mul", s.mul(va, vb), &|i| a[i] * b[i]);
+        check("div", s.div(va, s.splat(3.0)), &|i| a[i] / 3.0);
+        check("mul_add", s.mul_add(va, vb, va), &|i| a[i].mul_add(b[i], a[i]));
+        check("max", s.max(va, vb), &|i| a[i].max(b[i]));
+        check("min", s.min(va, vb), &|i| a[i].min(b[i]));
+        check("sqrt", s.sqrt(s.mul(va, va)), &|i| a[i].abs());
+        check("select_gt", s.select_gt(va, vb, va, s.zero()), &|i| if a[i] > b[i] { a[i] } else { 0.0 });
+        check("round", s.round(va), &|i| a[i].round_ties_even());
+        check("exp2_int", s.exp2_int(s.round(va)), &|i| a[i].round_ties_even().exp2());
+        assert_eq!(s.sum(va), a.iter().sum::<f32>(), "sum of exact values");
+        assert_eq!(s.max_lane(va), a[S::LANES - 1]);
+        for len in 0..S::LANES {
+            let mut out = vec![7.0; S::LANES];
+            // SAFETY: as above.
+            unsafe { s.store_partial(out.as_mut_ptr(), s.load_partial(a.as_ptr(), len), len) };
+            assert_eq!(out[..len], a[..len]);
+            assert!(out[len..].iter().all(|x| *x == 7.0));
+        }
+    }
+}
+
+#[test]
+fn operations_agree_with_plain_arithmetic() {
+    for isa in Isa::present() {
+        dispatch(isa, Check);
+    }
+}
+
+#[test]
+fn names_round_trip() {
+    for isa in Isa::ALL {
+        assert_eq!(isa.name().parse::<Isa>().unwrap(), isa);
+    }
+    assert!("sse9".parse::<Isa>().unwrap_err().contains("avx512"));
+}

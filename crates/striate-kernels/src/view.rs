@@ -1,0 +1,41 @@
+//! Views of activations in memory: channels last, pixels at a fixed distance.
+
+/// Pixels to read: pixel `p` is `data[p * ld .. p * ld + channels]`.
+///
+/// `ld` (the leading dimension, in elements) exceeds the number of channels when the map is a channel slice
+/// of a wider buffer, as the inputs of a zero-copy concatenation are.
+#[derive(Clone, Copy, Debug)]
+pub struct Pixels<'a> {
+    /// The elements, starting with pixel 0's first channel.
+    pub data: &'a [f32],
+    /// Distance between pixels, in elements.
+    pub ld: usize,
+}
+
+/// Pixels to write; see [`Pixels`]. What lies between the channels of neighbouring pixels is left alone.
+#[derive(Debug)]
+pub struct PixelsMut<'a> {
+    /// The elements, starting with pixel 0's first channel.
+    pub data: &'a mut [f32],
+    /// Distance between pixels, in elements.
+    pub ld: usize,
+}
+
+impl<'a> Pixels<'a> {
+    /// A view of `data` with pixels `ld` elements apart.
+    pub fn new(data: &'a [f32], ld: usize) -> Self {
+        Self { data, ld }
+    }
+}
+
+impl<'a> PixelsMut<'a> {
+    /// A view of `data` with pixels `ld` elements apart.
+    pub fn new(data: &'a mut [f32], ld: usize) -> Self {
+        Self { data, ld }
+    }
+}
+
+/// The least number of elements a view of `pixels` × `channels` with distance `ld` needs.
+pub fn extent(pixels: usize, channels: usize, ld: usize) -> usize {
+    if pixels == 0 { 0 } else { (pixels - 1) * ld + channels }
+}

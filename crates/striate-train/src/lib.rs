@@ -1,0 +1,1 @@
+//! Data sets, augmentation, optimisers, schedules and the training loop of Striate

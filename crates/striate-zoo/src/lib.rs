@@ -1,0 +1,1 @@
+//! The classic convolutional networks, defined once, variants as rows

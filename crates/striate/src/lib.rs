@@ -1,0 +1,1 @@
+//! Convolutional networks in Rust: define, understand, train, look inside, ship
