@@ -59,6 +59,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskload_ps(src, first(len)) }
     }
     #[inline(always)]
+    unsafe fn load_partial_or(self, src: *const f32, len: usize, fill: __m256) -> __m256 {
+        unsafe { _mm256_blendv_ps(fill, self.load_partial(src, len), _mm256_castsi256_ps(first(len))) }
+    }
+    #[inline(always)]
     unsafe fn store_partial(self, dst: *mut f32, value: __m256, len: usize) {
         unsafe { _mm256_maskstore_ps(dst, first(len), value) }
     }
@@ -97,6 +101,17 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn select_gt(self, a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
         unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
+    }
+    #[inline(always)]
+    fn select_gt_or_nan(self, a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
+        unsafe {
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+            _mm256_blendv_ps(y, x, _mm256_or_ps(nan, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)))
+        }
+    }
+    #[inline(always)]
+    fn select_eq(self, a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
+        unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)) }
     }
     #[inline(always)]
     fn exp2_int(self, a: __m256) -> __m256 {

@@ -63,6 +63,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_maskz_loadu_ps(first(len), src) }
     }
     #[inline(always)]
+    unsafe fn load_partial_or(self, src: *const f32, len: usize, fill: __m512) -> __m512 {
+        unsafe { _mm512_mask_loadu_ps(fill, first(len), src) }
+    }
+    #[inline(always)]
     unsafe fn store_partial(self, dst: *mut f32, value: __m512, len: usize) {
         unsafe { _mm512_mask_storeu_ps(dst, first(len), value) }
     }
@@ -101,6 +105,17 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn select_gt(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x) }
+    }
+    #[inline(always)]
+    fn select_gt_or_nan(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        unsafe {
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            _mm512_mask_blend_ps(nan | _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x)
+        }
+    }
+    #[inline(always)]
+    fn select_eq(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), y, x) }
     }
     #[inline(always)]
     fn exp2_int(self, a: __m512) -> __m512 {

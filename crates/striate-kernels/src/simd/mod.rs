@@ -7,6 +7,7 @@ use std::str::FromStr;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod math;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
@@ -124,11 +125,34 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `src` must be readable for `len` floats.
     unsafe fn load_partial(self, src: *const f32, len: usize) -> Self::F;
+    /// Reads `len < LANES` floats, the other lanes from `fill`.
+    ///
+    /// # Safety
+    /// `src` must be readable for `len` floats.
+    unsafe fn load_partial_or(self, src: *const f32, len: usize, fill: Self::F) -> Self::F;
     /// Writes the first `len < LANES` floats.
     ///
     /// # Safety
     /// `dst` must be writable for `len` floats.
     unsafe fn store_partial(self, dst: *mut f32, value: Self::F, len: usize);
+    /// Reads `len <= LANES` floats, the other lanes zero.
+    ///
+    /// # Safety
+    /// `src` must be readable for `len` floats.
+    #[inline(always)]
+    unsafe fn load_up_to(self, src: *const f32, len: usize) -> Self::F {
+        // SAFETY: the caller's contract.
+        unsafe { if len == Self::LANES { self.load(src) } else { self.load_partial(src, len) } }
+    }
+    /// Writes the first `len <= LANES` floats.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `len` floats.
+    #[inline(always)]
+    unsafe fn store_up_to(self, dst: *mut f32, value: Self::F, len: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { if len == Self::LANES { self.store(dst, value) } else { self.store_partial(dst, value, len) } }
+    }
 
     /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -148,6 +172,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sqrt(self, a: Self::F) -> Self::F;
     /// `x` where `a > b`, else `y` (`y` where either is NaN).
     fn select_gt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
+    /// `x` where `a > b` or `a` is NaN, else `y`.
+    fn select_gt_or_nan(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
+    /// `x` where `a = b`, else `y` (`y` where either is NaN).
+    fn select_eq(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
     /// 2 to the power of each lane's nearest integer; lanes must lie in −126 ..= 127.
     fn exp2_int(self, a: Self::F) -> Self::F;
     /// Each lane rounded to the nearest integer, ties to even.

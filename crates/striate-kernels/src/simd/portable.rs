@@ -56,6 +56,10 @@ impl Simd for Portable {
         std::array::from_fn(|lane| if lane < len { unsafe { *src.add(lane) } } else { 0.0 })
     }
     #[inline(always)]
+    unsafe fn load_partial_or(self, src: *const f32, len: usize, fill: F) -> F {
+        std::array::from_fn(|lane| if lane < len { unsafe { *src.add(lane) } } else { fill[lane] })
+    }
+    #[inline(always)]
     unsafe fn store_partial(self, dst: *mut f32, value: F, len: usize) {
         for lane in 0..len {
             unsafe { *dst.add(lane) = value[lane] };
@@ -98,6 +102,14 @@ impl Simd for Portable {
     #[inline(always)]
     fn select_gt(self, a: F, b: F, x: F, y: F) -> F {
         std::array::from_fn(|lane| if a[lane] > b[lane] { x[lane] } else { y[lane] })
+    }
+    #[inline(always)]
+    fn select_gt_or_nan(self, a: F, b: F, x: F, y: F) -> F {
+        std::array::from_fn(|lane| if a[lane] > b[lane] || a[lane].is_nan() { x[lane] } else { y[lane] })
+    }
+    #[inline(always)]
+    fn select_eq(self, a: F, b: F, x: F, y: F) -> F {
+        std::array::from_fn(|lane| if a[lane] == b[lane] { x[lane] } else { y[lane] })
     }
     #[inline(always)]
     fn exp2_int(self, a: F) -> F {

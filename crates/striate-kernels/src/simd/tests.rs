@@ -29,6 +29,14 @@ impl Kernel for Check {
         check("min", s.min(va, vb), &|i| a[i].min(b[i]));
         check("sqrt", s.sqrt(s.mul(va, va)), &|i| a[i].abs());
         check("select_gt", s.select_gt(va, vb, va, s.zero()), &|i| if a[i] > b[i] { a[i] } else { 0.0 });
+        let (two, nan) = (s.splat(a[2]), s.splat(f32::NAN));
+        check("select_eq", s.select_eq(va, two, vb, s.zero()), &|i| if i == 2 { b[i] } else { 0.0 });
+        check("select_eq NaN", s.select_eq(nan, nan, va, vb), &|i| b[i]);
+        check("select_gt NaN", s.select_gt(nan, va, va, vb), &|i| b[i]);
+        check("select_gt_or_nan", s.select_gt_or_nan(va, vb, va, vb), &|i| a[i].max(b[i]));
+        check("select_gt_or_nan NaN first", s.select_gt_or_nan(nan, va, va, vb), &|i| a[i]);
+        check("select_gt_or_nan NaN second", s.select_gt_or_nan(va, nan, va, vb), &|i| b[i]);
+        check("max NaN", s.max(nan, va), &|i| a[i]);
         check("round", s.round(va), &|i| a[i].round_ties_even());
         check("exp2_int", s.exp2_int(s.round(va)), &|i| a[i].round_ties_even().exp2());
         assert_eq!(s.sum(va), a.iter().sum::<f32>(), "sum of exact values");
@@ -39,6 +47,9 @@ impl Kernel for Check {
             unsafe { s.store_partial(out.as_mut_ptr(), s.load_partial(a.as_ptr(), len), len) };
             assert_eq!(out[..len], a[..len]);
             assert!(out[len..].iter().all(|x| *x == 7.0));
+            // SAFETY: as above.
+            unsafe { s.store(out.as_mut_ptr(), s.load_partial_or(a.as_ptr(), len, vb)) };
+            assert_eq!((&out[..len], &out[len..]), (&a[..len], &b[len..]));
         }
     }
 }
