@@ -1,1 +1,5 @@
 //! Convolution.
+
+mod geometry;
+
+pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, ParseGeometryError};

@@ -1,2 +1,4 @@
 //! The naive twin of every kernel: loops that read like the formula, over logical (NCHW) arrays, generic over
 //! f32 and f64. Never optimised; the measure of correctness for everything else.
+
+pub mod conv;
