@@ -1,1 +1,9 @@
 //! Model files in and out: safetensors and ONNX
+#![forbid(unsafe_code)]
+
+pub mod atomic;
+pub mod sniff;
+pub mod tensor_file;
+
+pub use atomic::{WriteError, write_atomic};
+pub use tensor_file::{Tensor, TensorFile, TensorFileError};
