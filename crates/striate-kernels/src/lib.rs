@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod broadcast;
+mod channelwise;
 pub mod conv;
 pub mod copy;
 pub mod dropout;
@@ -18,6 +19,7 @@ pub mod loss;
 pub mod lrn;
 pub mod optim;
 pub mod pad;
+mod pixelwise;
 pub mod pool;
 pub mod reduce;
 pub mod reference;

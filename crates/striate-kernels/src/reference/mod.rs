@@ -2,3 +2,6 @@
 //! f32 and f64. Never optimised; the measure of correctness for everything else.
 
 pub mod conv;
+pub mod activation;
+pub mod softmax;
+pub mod batch_norm;
