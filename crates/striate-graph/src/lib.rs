@@ -1,1 +1,27 @@
-//! Convolutional networks as data: graph, operations, notation, automatic differentiation, analysis
+//! Convolutional networks as data.
+//!
+//! A [`Graph`] is nodes and typed values; everything else is derived from it: shapes, parameters,
+//! multiplications, memory and receptive fields ([`analysis`]), gradients ([`autodiff`]), training
+//! ([`training`]). Networks are written with a [`Builder`] or as text.
+//!
+//! No files, no threads, no kernels: this crate says what a network is, not how it is computed.
+
+#![forbid(unsafe_code)]
+
+pub mod analysis;
+pub mod autodiff;
+mod builder;
+mod error;
+mod graph;
+mod init;
+mod legalise;
+pub mod ops;
+pub mod training;
+mod types;
+
+pub use builder::Builder;
+pub use error::{GraphErrors, MAX_ELEMENTS, NodeError, Problem};
+pub use graph::{Graph, Node, NodeId, Output, Value};
+pub use init::{Fan, Init, fans};
+pub use legalise::legalise;
+pub use types::{DType, Type};

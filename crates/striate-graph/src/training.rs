@@ -1,0 +1,163 @@
+//! Training is a graph too: forward, loss, gradients and update in one.
+
+use crate::autodiff::gradients;
+use crate::error::GraphErrors;
+use crate::ops::{
+    BatchNorm, Binary, CrossEntropy, Dropout, GlobalPool, Input, MaxPool2d, Op, Parameter, PoolKind, Role,
+    Scale, SgdUpdate,
+};
+use crate::{DType, Graph, Init, Type, Value, legalise};
+
+/// The name of the input that holds the class labels.
+pub const LABELS: &str = "labels";
+/// The name of the input that holds the learning rate.
+pub const LEARNING_RATE: &str = "learning_rate";
+/// The name of the input that counts training steps; present where something is random.
+pub const STEP: &str = "step";
+/// The name of the output that holds the loss.
+pub const LOSS: &str = "loss";
+/// The name of the output that holds the class scores.
+pub const LOGITS: &str = "logits";
+/// What a velocity's name adds to its parameter's.
+pub const VELOCITY: &str = ".velocity";
+
+/// Stochastic gradient descent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sgd {
+    /// Fraction of the velocity kept at each step; 0 keeps none.
+    pub momentum: f32,
+    /// Nesterov's form of momentum.
+    pub nesterov: bool,
+    /// L2 penalty.
+    pub weight_decay: f32,
+    /// Whether the penalty also applies to biases and to normalisations' scales and shifts.
+    pub decay_all: bool,
+}
+
+impl Default for Sgd {
+    /// Momentum 0.9, no penalty.
+    fn default() -> Self {
+        Self { momentum: 0.9, nesterov: false, weight_decay: 0.0, decay_all: true }
+    }
+}
+
+/// How a classifier is trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassifierTraining {
+    /// The optimiser.
+    pub sgd: Sgd,
+    /// Label smoothing of the cross-entropy.
+    pub smoothing: f32,
+    /// Weight of each auxiliary head's loss (GoogLeNet: 0.3).
+    pub auxiliary_weight: f32,
+}
+
+impl Default for ClassifierTraining {
+    fn default() -> Self {
+        Self { sgd: Sgd::default(), smoothing: 0.0, auxiliary_weight: 0.3 }
+    }
+}
+
+/// The training graph of a classifier: one run is one step.
+///
+/// Inputs: the network's image, [`LABELS`], [`LEARNING_RATE`], [`STEP`] where there is dropout. Outputs: [`LOSS`],
+/// [`LOGITS`].
+///
+/// # Errors
+/// Every node that cannot be trained.
+pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphErrors> {
+    let mut graph = training_mode(net);
+    let heads: Vec<Value> = graph.outputs().iter().map(|o| graph.before_softmax(o.value)).collect();
+    let labels = input(&mut graph, LABELS, Type::batched([]).of(DType::U32));
+    let mut total: Option<Value> = None;
+    for (index, head) in heads.iter().enumerate() {
+        let op = CrossEntropy { smoothing: how.smoothing };
+        let mut loss = append(&mut graph, "cross_entropy", op, &[*head, labels])?[0];
+        if index > 0 {
+            loss = append(&mut graph, "weighted", Scale { factor: how.auxiliary_weight }, &[loss])?[0];
+        }
+        total = Some(match total {
+            Some(sum) => append(&mut graph, "total", Binary::ADD, &[sum, loss])?[0],
+            None => loss,
+        });
+    }
+    let Some(loss) = total else {
+        return Err(GraphErrors(vec![crate::NodeError {
+            node: graph.name.clone(),
+            op: "network",
+            inputs: Vec::new(),
+            problem: crate::Problem::NoOutput,
+        }]));
+    };
+    let logits = heads[0];
+    append_updates(&mut graph, loss, &how.sgd)?;
+    let mut graph = graph.with_outputs([(LOSS, loss), (LOGITS, logits)]);
+    graph.name = format!("{} (training)", net.name);
+    Ok(graph)
+}
+
+/// The network in training mode: batch norm by the batch's statistics, dropout active (with the input [`STEP`]),
+/// maximum pools keeping their indices; conveniences spelled out.
+pub fn training_mode(net: &Graph) -> Graph {
+    let mut step = None;
+    let mut streams = 0;
+    legalise(net).rewrite(|new, node, inputs| {
+        let mut inputs = inputs.to_vec();
+        let op: Op = match &node.op {
+            Op::BatchNorm(norm) => BatchNorm { training: true, ..*norm }.into(),
+            Op::MaxPool2d(pool) => MaxPool2d { save_indices: true, ..*pool }.into(),
+            Op::GlobalPool(pool) => GlobalPool { save_indices: pool.kind == PoolKind::Max, ..*pool }.into(),
+            Op::Dropout(dropout) if dropout.p > 0.0 => {
+                inputs.truncate(1);
+                inputs.push(*step.get_or_insert_with(|| input(new, STEP, Type::scalar().of(DType::U32))));
+                streams += 1;
+                Dropout { p: dropout.p, stream: Some(streams - 1) }.into()
+            }
+            other => other.clone(),
+        };
+        new.push(node.name.clone(), op, &inputs).expect("training mode keeps types")
+    })
+}
+
+/// Appends the gradients of `loss` and the update of every trained parameter.
+///
+/// # Errors
+/// Every node between that is not differentiable.
+pub fn append_updates(graph: &mut Graph, loss: Value, sgd: &Sgd) -> Result<(), GraphErrors> {
+    let trained: Vec<(String, Role, Value)> = graph
+        .parameters()
+        .filter(|(_, parameter, _)| parameter.role.is_trained())
+        .map(|(node, parameter, value)| (node.name.clone(), parameter.role, value))
+        .collect();
+    let wrt: Vec<Value> = trained.iter().map(|(_, _, value)| *value).collect();
+    let gradients = gradients(graph, loss, &wrt)?;
+    let rate = input(graph, LEARNING_RATE, Type::scalar());
+    for ((name, role, value), gradient) in trained.into_iter().zip(gradients) {
+        let Some(gradient) = gradient else { continue };
+        let decayed = sgd.decay_all || role == Role::Weight;
+        let weight_decay = if decayed { sgd.weight_decay } else { 0.0 };
+        let update = SgdUpdate { momentum: sgd.momentum, nesterov: sgd.nesterov, weight_decay };
+        let mut inputs = vec![value, gradient, rate];
+        if sgd.momentum > 0.0 {
+            let dims = graph.ty(value).dims.clone();
+            let velocity = Parameter { dims, role: Role::OptimiserState, init: Init::ZEROS };
+            inputs.push(append(graph, &format!("{name}{VELOCITY}"), velocity, &[])?[0]);
+        }
+        append(graph, &format!("{name}/update"), update, &inputs)?;
+    }
+    Ok(())
+}
+
+fn append(
+    graph: &mut Graph,
+    name: &str,
+    op: impl Into<Op>,
+    inputs: &[Value],
+) -> Result<Vec<Value>, GraphErrors> {
+    let name = graph.unique_name(name);
+    graph.push(name, op, inputs).map_err(GraphErrors)
+}
+
+fn input(graph: &mut Graph, name: &str, ty: Type) -> Value {
+    graph.push(name, Input { ty }, &[]).expect("the names of training's own inputs are free")[0]
+}
