@@ -1,5 +1,50 @@
-//! Convolution.
+//! Two-dimensional convolution and its gradients, any stride, padding, dilation and groups. A fully connected
+//! layer is the 1×1 case of it.
+//!
+//! A pass is an object planned once for a [`Conv2dGeometry`]; running it allocates nothing and gives the same
+//! bits for any number of workers. [`Forward`] and [`BackwardData`] are gathers over packed weights,
+//! [`BackwardWeights`] reduces over pixels; all rest on register tiles of pixels (or source channels) × vectors
+//! of channels, on activations as they lie in memory: no unfolding into columns.
 
+mod depthwise;
+mod gather;
 mod geometry;
+mod panels;
+mod pass;
+mod tile;
 
 pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, ParseGeometryError};
+pub use pass::{BackwardData, Forward};
+
+use crate::Pixels;
+
+/// What is done to a pass's sums before they are written: `activation(sums + bias + residual)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// One number for each channel written.
+    pub bias: Option<&'a [f32]>,
+    /// A map of the shape written.
+    pub residual: Option<Pixels<'a>>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+/// A nonlinearity that a pass applies to what it writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// None.
+    #[default]
+    None,
+    /// max(0, x); NaN stays NaN.
+    Relu,
+}
+
+impl Activation {
+    /// The least value it leaves.
+    fn floor(self) -> f32 {
+        match self {
+            Activation::None => f32::NEG_INFINITY,
+            Activation::Relu => 0.0,
+        }
+    }
+}

@@ -1,0 +1,586 @@
+//! The problem that forward and backward-data share: every written pixel gathers source pixels at fixed
+//! distances, its taps, and multiplies them with the tap's weights.
+//!
+//! Cut into tasks of some pixels × a group of weight panels that stays in the L2 cache; within a task pixel tile
+//! by pixel tile, panel by panel. Where the panels of a task exceed the cache, the reduction is cut as well and
+//! the partial sums wait in the destination.
+
+use super::depthwise;
+use super::panels::{Panel, Panels, Product};
+use super::tile::{MAX_PIXELS, Machine, Reduction, Sink, tile_fn};
+use crate::exec::SharedMut;
+use crate::simd::{Kernel, Simd};
+use crate::Pixels;
+use std::ops::Range;
+
+/// Floats of weights that stay in the L2 cache beside what streams through it.
+const CACHED_WEIGHTS: usize = 80 * 1024;
+/// The most taps of one reduction: bounds the table of row pointers.
+const MAX_TAPS: usize = 64;
+/// The most source channels for which a padded copy is considered, so that the taps of a row merge into a run.
+const MERGED_CHANNELS: usize = 32;
+/// Multiply-accumulates (in whole vectors) worth a task of its own.
+const TASK_MACS: usize = 2 << 20;
+/// Pixels that make loading a group of weights into the cache worthwhile.
+const TASK_PIXELS: usize = 96;
+/// The most tasks worth making.
+const MAX_TASKS: usize = 512;
+
+/// One axis of a gather.
+#[derive(Clone, Debug)]
+pub(super) struct Axis {
+    /// Lines computed.
+    pub(super) lines: usize,
+    /// Source lines from one computed line to the next.
+    pub(super) stride: usize,
+    /// Source line of each tap for line 0, ascending.
+    pub(super) taps: Vec<isize>,
+    /// Lines of the source; those outside hold zeros.
+    pub(super) src_lines: usize,
+    /// Line 0's place in the destination.
+    pub(super) dst_first: usize,
+    /// From one computed line's place to the next one's.
+    pub(super) dst_step: usize,
+    /// Lines of the destination.
+    pub(super) dst_lines: usize,
+}
+
+impl Axis {
+    /// The one line of a problem without extent.
+    fn point() -> Self {
+        Self { lines: 1, stride: 1, taps: vec![0], src_lines: 1, dst_first: 0, dst_step: 1, dst_lines: 1 }
+    }
+
+    /// Whether each line is computed from the same line of the source alone.
+    fn is_identity(&self) -> bool {
+        self.taps == [0]
+            && (self.stride, self.dst_first, self.dst_step) == (1, 0, 1)
+            && self.lines == self.src_lines
+            && self.lines == self.dst_lines
+    }
+
+    /// First source line any tap reads, and how many from there to the last for `lines` computed lines.
+    fn span(&self, lines: usize) -> (isize, usize) {
+        let (first, last) = (self.taps.first().map_or(0, |t| *t), self.taps.last().map_or(0, |t| *t));
+        (first, (lines - 1) * self.stride + (last - first) as usize + 1)
+    }
+
+    /// Whether the taps are neighbours and their source lines merge into a run.
+    fn is_run(&self) -> bool {
+        self.taps.len() > 1 && self.taps.windows(2).all(|pair| pair[1] == pair[0] + 1)
+    }
+
+    /// Whether no tap leaves the source.
+    fn is_inside(&self) -> bool {
+        let (first, count) = self.span(self.lines);
+        first >= 0 && first as usize + count <= self.src_lines
+    }
+
+    /// How many (line, tap) pairs lie in the source.
+    fn live(&self) -> usize {
+        let inside = |line: usize, tap: isize| {
+            (0..self.src_lines as isize).contains(&((line * self.stride) as isize + tap))
+        };
+        (0..self.lines).map(|line| self.taps.iter().filter(|tap| inside(line, **tap)).count()).sum()
+    }
+}
+
+/// The order in which pixels come to tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Neighbours of one image, in reading order.
+    Scan,
+    /// The same pixel of neighbouring images: taps outside the source are outside for all and cost nothing.
+    Batch,
+}
+
+/// A part of the reduction whose weights stay in the cache.
+#[derive(Clone, Debug)]
+struct Block {
+    taps: Range<usize>,
+    first: usize,
+    run: usize,
+}
+
+/// A gather with its plan.
+#[derive(Clone, Debug)]
+pub(super) struct Gather {
+    machine: Machine,
+    product: Product,
+    n: usize,
+    rows: Axis,
+    cols: Axis,
+    src_ld: usize,
+    pub(super) panels: Panels,
+    order: Order,
+    /// Whether tiles read a padded copy of the source.
+    padded: bool,
+    /// Values of a tap: the read channels of a group, times the merged taps.
+    run: usize,
+    /// Pixels of a full tile.
+    tile: usize,
+    blocks: Vec<Block>,
+    /// Runs of panels whose weights stay in the cache together.
+    groups: Vec<Range<usize>>,
+    /// Units (rows of an image in scan order, images of a pixel in batch order) of a task.
+    grain: usize,
+}
+
+/// The data of one call.
+pub(super) struct Call<'a> {
+    pub(super) src: &'a [f32],
+    pub(super) packed: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) residual: Option<Pixels<'a>>,
+    pub(super) floor: f32,
+    pub(super) dst: SharedMut<'a, f32>,
+    pub(super) dst_ld: usize,
+    /// As many zeros as the longest [`row_len`](Gather::row_len).
+    pub(super) zeros: &'a [f32],
+}
+
+impl Gather {
+    /// Plans a gather over `n` images, its pixels `src_ld` apart.
+    pub(super) fn new(
+        machine: Machine,
+        product: Product,
+        n: usize,
+        (mut rows, mut cols): (Axis, Axis),
+        src_ld: usize,
+        panels: Panels,
+    ) -> Self {
+        let mut n = n;
+        if rows.is_identity() && cols.is_identity() {
+            n *= rows.lines * cols.lines;
+            (rows, cols) = (Axis::point(), Axis::point());
+        }
+        let one_group = panels.list.iter().all(|panel| panel.src_channel == 0);
+        let mergeable = product == Product::Dense && one_group && cols.is_run();
+        let run = panels.group_src;
+        let tile = match product {
+            Product::Dense => machine.max_pixels(panels.vectors()),
+            Product::Depthwise => depthwise::PIXELS,
+        };
+        let mut gather = Self {
+            machine,
+            product,
+            n,
+            rows,
+            cols,
+            src_ld,
+            panels,
+            order: Order::Scan,
+            padded: false,
+            run,
+            tile,
+            blocks: Vec::new(),
+            groups: Vec::new(),
+            grain: 0,
+        };
+        if mergeable && src_ld == run && gather.cols.is_inside() {
+            gather.merge_taps();
+        }
+        let mut candidates = vec![gather.clone()];
+        if mergeable && run <= MERGED_CHANNELS && gather.cols.taps.len() > 1 {
+            let mut padded = gather.clone();
+            padded.padded = true;
+            padded.merge_taps();
+            candidates.push(padded);
+        }
+        let mut batch = gather;
+        batch.order = Order::Batch;
+        candidates.push(batch);
+        let costs: Vec<f64> = candidates.iter().map(Self::cycles).collect();
+        let best = (0..costs.len()).min_by(|a, b| costs[*a].total_cmp(&costs[*b])).unwrap_or(0);
+        let mut gather = candidates.swap_remove(best);
+        gather.cut();
+        gather
+    }
+
+    /// Makes the taps of a row one run.
+    fn merge_taps(&mut self) {
+        self.run *= self.cols.taps.len();
+        self.cols.taps.truncate(1);
+    }
+
+    /// Estimated cycles of one thread, to compare orders by.
+    fn cycles(&self) -> f64 {
+        let positions = self.rows.lines * self.cols.lines;
+        let (outer, inner) = match self.order {
+            Order::Scan => (self.n, positions),
+            Order::Batch => (positions, self.n),
+        };
+        let tiles = inner.div_ceil(self.tile);
+        let pixels = inner as f64 / tiles as f64;
+        let live = match self.order {
+            Order::Scan => self.rows.live() as f64 / self.rows.lines as f64 * self.cols.taps.len() as f64,
+            Order::Batch => (self.rows.live() * self.cols.live()) as f64 / positions as f64,
+        };
+        let vectors: f64 = self.panels.list.iter().map(|panel| panel.vectors as f64).sum();
+        let panels = self.panels.list.len() as f64;
+        // Two multiply-adds a cycle, and one more cycle to load what they need.
+        let step = pixels * vectors / 2.0 + panels;
+        let pointers = pixels * (2.0 + panels);
+        let copy = if self.padded {
+            let (_, width) = self.span_cols();
+            (self.n * self.rows.span(self.rows.lines).1 * (width * self.panels.group_src + 64)) as f64 / 8.0
+        } else {
+            0.0
+        };
+        (outer * tiles) as f64 * (live * (step * self.run as f64 + pointers) + 40.0 * panels) + copy
+    }
+
+    /// First column of the padded copy in source columns, and its columns.
+    fn span_cols(&self) -> (isize, usize) {
+        let merged = (self.run / self.panels.group_src.max(1)).max(1) - 1;
+        let (first, count) = self.cols.span(self.cols.lines);
+        (first, count + merged)
+    }
+
+    /// Cuts the reduction into blocks, the panels into groups and the pixels into tasks.
+    fn cut(&mut self) {
+        let width = self.panels.vectors() * self.machine.lanes;
+        let taps = self.rows.taps.len() * self.cols.taps.len();
+        let cached_steps = (CACHED_WEIGHTS / width).max(1);
+        self.blocks = if taps == 0 {
+            vec![Block { taps: 0..0, first: 0, run: 0 }]
+        } else if self.run <= cached_steps {
+            let blocks = (taps * self.run).div_ceil(cached_steps).max(taps.div_ceil(MAX_TAPS)).min(taps);
+            let cut = |block: usize| block * taps / blocks;
+            (0..blocks).map(|b| Block { taps: cut(b)..cut(b + 1), first: 0, run: self.run }).collect()
+        } else {
+            let pieces = self.run.div_ceil(cached_steps);
+            let cut = |piece: usize| piece * self.run / pieces;
+            let block = |tap: usize, piece: usize| Block {
+                taps: tap..tap + 1,
+                first: cut(piece),
+                run: cut(piece + 1) - cut(piece),
+            };
+            (0..taps).flat_map(|tap| (0..pieces).map(move |piece| block(tap, piece))).collect()
+        };
+
+        let panel_len = self.panels.steps() * width;
+        let together = (CACHED_WEIGHTS / panel_len.max(1)).max(1);
+        let panels = self.panels.list.len();
+        self.groups =
+            (0..panels).step_by(together).map(|first| first..panels.min(first + together)).collect();
+
+        let (outer, inner) = self.units();
+        let pixels = self.n * self.rows.lines * self.cols.lines;
+        let pixels_of_unit = pixels / (outer * inner);
+        let macs_of_pixel = (self.panels.len * together.min(panels) / panels).max(64);
+        let task_pixels =
+            TASK_PIXELS.max(TASK_MACS / macs_of_pixel).max(pixels * self.groups.len() / MAX_TASKS);
+        let grain = task_pixels.div_ceil(pixels_of_unit);
+        // Whole images, or whole tiles, where a task is large enough for them.
+        let round = if grain >= inner {
+            inner
+        } else if self.order == Order::Batch {
+            self.tile
+        } else {
+            1
+        };
+        self.grain = grain.next_multiple_of(round);
+    }
+
+    /// Units as (outer, inner): images × rows in scan order, pixels × images in batch order.
+    fn units(&self) -> (usize, usize) {
+        match self.order {
+            Order::Scan => (self.n, self.rows.lines),
+            Order::Batch => (self.rows.lines * self.cols.lines, self.n),
+        }
+    }
+
+    fn chunks(&self) -> usize {
+        let (outer, inner) = self.units();
+        (outer * inner).div_ceil(self.grain)
+    }
+
+    /// Tasks of a run.
+    pub(super) fn tasks(&self) -> usize {
+        self.groups.len() * self.chunks()
+    }
+
+    /// Values that a row of zeros must have to stand for any pixel outside the source.
+    pub(super) fn row_len(&self) -> usize {
+        let first = self.panels.list.last().map_or(0, |panel| panel.src_channel);
+        match self.product {
+            Product::Dense => first + self.run,
+            Product::Depthwise => first + depthwise::VECTORS * self.machine.lanes,
+        }
+    }
+
+    /// Floats of scratch memory a worker needs.
+    pub(super) fn scratch_len(&self) -> usize {
+        if !self.padded {
+            return 0;
+        }
+        let (_, rows) = self.rows.span(self.grain.min(self.rows.lines));
+        rows * self.span_cols().1 * self.panels.group_src
+    }
+
+    /// Algorithm and tile, in words.
+    pub(super) fn describe(&self) -> String {
+        let name = match self.product {
+            Product::Depthwise => "depthwise",
+            Product::Dense if self.rows.lines * self.cols.lines == 1 && self.run == self.panels.steps() => {
+                "gemm"
+            }
+            Product::Dense if self.padded => "padded rows",
+            Product::Dense if self.order == Order::Batch => "indirect over batch",
+            Product::Dense => "indirect",
+        };
+        let cut =
+            if self.blocks.len() > 1 { format!(", {} blocks", self.blocks.len()) } else { String::new() };
+        format!("{name} {}x{}{cut}", self.tile, self.panels.vectors() * self.machine.lanes)
+    }
+
+    /// Runs task `index` of [`tasks`](Self::tasks).
+    pub(super) fn run_task(&self, call: &Call, index: usize, scratch: &mut [f32]) {
+        let (group, chunk) = (index / self.chunks(), index % self.chunks());
+        let (outer, inner) = self.units();
+        let first = chunk * self.grain;
+        let units = first..(outer * inner).min(first + self.grain);
+        let panels = &self.panels.list[self.groups[group].clone()];
+        crate::simd::dispatch(self.machine.isa, Task { gather: self, call, panels, units, scratch });
+    }
+}
+
+/// Some pixels × some panels.
+struct Task<'a> {
+    gather: &'a Gather,
+    call: &'a Call<'a>,
+    panels: &'a [Panel],
+    units: Range<usize>,
+    scratch: &'a mut [f32],
+}
+
+/// Where source pixels are: `base` is that of row `first_row`, column `first_col`.
+#[derive(Clone, Copy)]
+struct Source {
+    base: *const f32,
+    image_len: usize,
+    first_row: isize,
+    first_col: isize,
+    cols: usize,
+    ld: usize,
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let gather = self.gather;
+        let mut table = Table::new();
+        for (index, block) in gather.blocks.iter().enumerate() {
+            let (resume, finish) = (index > 0, index + 1 == gather.blocks.len());
+            let mut unit = self.units.start;
+            while unit < self.units.end {
+                let (_, inner) = gather.units();
+                let (outer, first) = (unit / inner, unit % inner);
+                let count = (inner - first).min(self.units.end - unit);
+                unit += count;
+                let source = self.source(outer, first..first + count);
+                let (start, pixels) = match gather.order {
+                    Order::Scan => (first * gather.cols.lines, count * gather.cols.lines),
+                    Order::Batch => (first, count),
+                };
+                let tiles = pixels.div_ceil(gather.tile);
+                for tile in 0..tiles {
+                    let (from, to) = (tile * pixels / tiles, (tile + 1) * pixels / tiles);
+                    table.place(gather, outer, start + from, to - from, &source);
+                    table.lay(gather, block, &source, self.call.zeros.as_ptr());
+                    for panel in self.panels {
+                        self.tile(s, &table, block, panel, resume, finish);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Task<'_> {
+    /// The source of a segment; for padded rows, after copying them.
+    #[inline(always)]
+    fn source(&mut self, outer: usize, inner: Range<usize>) -> Source {
+        let gather = self.gather;
+        let (rows, cols, ld) = (&gather.rows, &gather.cols, gather.src_ld);
+        let image_len = rows.src_lines * cols.src_lines * ld;
+        if !gather.padded {
+            let image = if gather.order == Order::Scan { outer * image_len } else { 0 };
+            let base = self.call.src[image..].as_ptr();
+            return Source { base, image_len, first_row: 0, first_col: 0, cols: cols.src_lines, ld };
+        }
+        let channels = gather.panels.group_src;
+        let (first_tap, count) = rows.span(inner.len());
+        let first_row = (inner.start * rows.stride) as isize + first_tap;
+        let (first_col, width) = gather.span_cols();
+        let real = first_col.max(0)..(first_col + width as isize).min(cols.src_lines as isize);
+        let image = &self.call.src[outer * image_len..];
+        for (index, copy) in self.scratch.chunks_exact_mut(width * channels).take(count).enumerate() {
+            let row = first_row + index as isize;
+            if !(0..rows.src_lines as isize).contains(&row) || real.is_empty() {
+                copy.fill(0.0);
+                continue;
+            }
+            let first = (real.start - first_col) as usize * channels;
+            let last = (real.end - first_col) as usize * channels;
+            copy[..first].fill(0.0);
+            copy[last..].fill(0.0);
+            let row = &image[(row as usize * cols.src_lines + real.start as usize) * ld..];
+            if ld == channels {
+                copy[first..last].copy_from_slice(&row[..last - first]);
+            } else {
+                for (pixel, copy) in copy[first..last].chunks_exact_mut(channels).enumerate() {
+                    copy.copy_from_slice(&row[pixel * ld..pixel * ld + channels]);
+                }
+            }
+        }
+        Source { base: self.scratch.as_ptr(), image_len: 0, first_row, first_col, cols: width, ld: channels }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd>(&self, s: S, table: &Table, block: &Block, panel: &Panel, resume: bool, finish: bool) {
+        let call = self.call;
+        let skip = |data: &[f32]| data[panel.dst_channel..].as_ptr();
+        let residual = call.residual.filter(|_| finish);
+        let weights = self.gather.panels.step(panel, block.first);
+        let reduction = Reduction {
+            rows: table.rows.as_ptr(),
+            steps: table.steps.as_ptr(),
+            taps: table.taps,
+            first: block.first + panel.src_channel,
+            run: block.run,
+            weights: call.packed[weights..].as_ptr(),
+        };
+        let sink = Sink {
+            pixels: table.dst.as_ptr(),
+            // SAFETY: the channel lies in pixel 0; no other task writes the pixels of this task's channels.
+            dst: unsafe { call.dst.ptr_at(panel.dst_channel) },
+            dst_ld: call.dst_ld,
+            tail: panel.tail(S::LANES),
+            resume,
+            bias: call.bias.map_or(std::ptr::null(), skip),
+            residual: residual.map_or(std::ptr::null(), |residual| skip(residual.data)),
+            residual_ld: residual.map_or(0, |residual| residual.ld),
+            floor: if finish { call.floor } else { f32::NEG_INFINITY },
+        };
+        let kernel = match self.gather.product {
+            Product::Dense => tile_fn::<S>(table.pixels, panel.vectors),
+            Product::Depthwise => depthwise::tile_fn::<S>(table.pixels, panel.vectors),
+        };
+        // SAFETY: rows come from the source or the zeros, each valid for all channels of a pixel (or, merged,
+        // for all of a row's taps); the panel has weights for every step; the destination's pixels were
+        // checked against its length at the start of the run, as those of the residual.
+        unsafe { kernel(s, &reduction, &sink) }
+    }
+}
+
+/// A tile's pixels and where their taps are.
+struct Table {
+    pixels: usize,
+    /// Index of each pixel in the destination.
+    dst: [usize; MAX_PIXELS],
+    /// Source line and column under a tap at 0.
+    y: [isize; MAX_PIXELS],
+    x: [isize; MAX_PIXELS],
+    /// The source there, inside or not.
+    origin: [*const f32; MAX_PIXELS],
+    /// Taps with a pixel inside the source.
+    taps: usize,
+    /// The step of the reduction each begins at, of the block's first run.
+    steps: [usize; MAX_TAPS],
+    rows: [*const f32; MAX_TAPS * MAX_PIXELS],
+}
+
+impl Table {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            pixels: 0,
+            dst: [0; MAX_PIXELS],
+            y: [0; MAX_PIXELS],
+            x: [0; MAX_PIXELS],
+            origin: [std::ptr::null(); MAX_PIXELS],
+            taps: 0,
+            steps: [0; MAX_TAPS],
+            rows: [std::ptr::null(); MAX_TAPS * MAX_PIXELS],
+        }
+    }
+
+    /// Takes `count` pixels: from position `first` of image `outer`, or position `outer` of the images from `first`.
+    #[inline(always)]
+    fn place(&mut self, gather: &Gather, outer: usize, first: usize, count: usize, source: &Source) {
+        let (rows, cols) = (&gather.rows, &gather.cols);
+        let (mut image, position) = match gather.order {
+            Order::Scan => (outer, first),
+            Order::Batch => (first, outer),
+        };
+        let (mut line, mut col) = (position / cols.lines, position % cols.lines);
+        self.pixels = count;
+        for p in 0..count {
+            let (y, x) = ((line * rows.stride) as isize, (col * cols.stride) as isize);
+            let offset =
+                ((y - source.first_row) * source.cols as isize + x - source.first_col) * source.ld as isize;
+            self.y[p] = y;
+            self.x[p] = x;
+            self.dst[p] = (image * rows.dst_lines + rows.dst_first + line * rows.dst_step) * cols.dst_lines
+                + cols.dst_first
+                + col * cols.dst_step;
+            match gather.order {
+                Order::Scan => {
+                    self.origin[p] = source.base.wrapping_offset(offset);
+                    col += 1;
+                    if col == cols.lines {
+                        (line, col) = (line + 1, 0);
+                    }
+                }
+                Order::Batch => {
+                    self.origin[p] =
+                        source.base.wrapping_offset(offset + (image * source.image_len) as isize);
+                    image += 1;
+                }
+            }
+        }
+    }
+
+    /// Lays out the rows of the block's taps.
+    #[inline(always)]
+    fn lay(&mut self, gather: &Gather, block: &Block, source: &Source, zeros: *const f32) {
+        let (rows, cols, pixels) = (&gather.rows, &gather.cols, self.pixels);
+        let last = pixels - 1;
+        let in_rows = |y: isize| (y as usize) < rows.src_lines;
+        let in_cols = |x: isize| (x as usize) < cols.src_lines;
+        let one_line = self.y[0] == self.y[last];
+        let (left, right) =
+            if one_line { (self.x[0], self.x[last]) } else { (0, ((cols.lines - 1) * cols.stride) as isize) };
+        self.taps = 0;
+        for tap in block.taps.clone() {
+            let (dy, dx) = (rows.taps[tap / cols.taps.len()], cols.taps[tap % cols.taps.len()]);
+            let offset = (dy * source.cols as isize + dx) * source.ld as isize;
+            let inside = gather.padded
+                || in_rows(self.y[0] + dy)
+                    && in_rows(self.y[last] + dy)
+                    && in_cols(left + dx)
+                    && in_cols(right + dx);
+            let row = &mut self.rows[self.taps * pixels..(self.taps + 1) * pixels];
+            let mut live = inside;
+            if inside {
+                for (row, origin) in row.iter_mut().zip(&self.origin) {
+                    *row = origin.wrapping_offset(offset);
+                }
+            } else {
+                for (p, row) in row.iter_mut().enumerate() {
+                    let inside = in_rows(self.y[p] + dy) & in_cols(self.x[p] + dx);
+                    *row = if inside { self.origin[p].wrapping_offset(offset) } else { zeros };
+                    live |= inside;
+                }
+            }
+            if live {
+                self.steps[self.taps] = tap * gather.run;
+                self.taps += 1;
+            }
+        }
+    }
+}

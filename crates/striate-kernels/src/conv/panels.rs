@@ -1,0 +1,168 @@
+//! Weights as the tile reads them: panels of a few vectors of written channels, one step of the reduction after
+//! the other.
+
+use super::depthwise;
+use super::tile::Machine;
+use crate::Context;
+use crate::exec::SharedMut;
+
+/// How written channels depend on read ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Product {
+    /// Every written channel takes all read channels of its group.
+    Dense,
+    /// Every written channel takes the channel of its own index.
+    Depthwise,
+}
+
+impl Product {
+    /// Vectors of the widest panel.
+    fn max_vectors(self, machine: Machine) -> usize {
+        match self {
+            Product::Dense => machine.max_vectors(),
+            Product::Depthwise => depthwise::VECTORS,
+        }
+    }
+}
+
+/// A run of written channels that one tile computes, all of one group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panel {
+    /// First channel read.
+    pub(super) src_channel: usize,
+    /// First channel written.
+    pub(super) dst_channel: usize,
+    /// Channels written.
+    pub(super) channels: usize,
+    /// Vectors that hold them.
+    pub(super) vectors: usize,
+    /// Where the panel's weights begin.
+    pub(super) packed: usize,
+}
+
+impl Panel {
+    /// Lanes of the last vector that hold a channel.
+    pub(super) fn tail(&self, lanes: usize) -> usize {
+        self.channels - (self.vectors - 1) * lanes
+    }
+}
+
+/// How the elements of the weights (oc, ic / groups, kh, kw) are reached from a pass's point of view.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WeightStrides {
+    /// From group to group.
+    pub(super) group: usize,
+    /// From one written channel to the next.
+    pub(super) written: usize,
+    /// From one read channel to the next.
+    pub(super) read: usize,
+}
+
+/// The panels of a pass, in the order of their channels.
+#[derive(Clone, Debug)]
+pub(super) struct Panels {
+    pub(super) list: Vec<Panel>,
+    /// Index of the kernel element (ky · kw + kx) each tap multiplies with.
+    taps: Vec<usize>,
+    strides: WeightStrides,
+    groups: usize,
+    /// Read channels of a group.
+    pub(super) group_src: usize,
+    /// Written channels of a group.
+    group_dst: usize,
+    lanes: usize,
+    /// Floats of all panels.
+    pub(super) len: usize,
+}
+
+impl Panels {
+    /// Panels for `groups` groups of `group_src` channels read and `group_dst` written, as wide as the machine's
+    /// tiles or nearly so: a group's vectors are spread evenly. To depthwise panels all channels are one group,
+    /// of which each written channel reads one.
+    pub(super) fn new(
+        machine: Machine,
+        product: Product,
+        groups: usize,
+        (group_src, group_dst): (usize, usize),
+        taps: Vec<usize>,
+        strides: WeightStrides,
+    ) -> Self {
+        let vectors = group_dst.div_ceil(machine.lanes);
+        let count = vectors.div_ceil(product.max_vectors(machine));
+        let mut list = Vec::with_capacity(groups * count);
+        let mut packed = 0;
+        for group in 0..groups {
+            let mut first = 0;
+            for index in 0..count {
+                let vectors = (vectors + count - 1 - index) / count;
+                let channels = (vectors * machine.lanes).min(group_dst - first);
+                let dst_channel = group * group_dst + first;
+                let src_channel = match product {
+                    Product::Dense => group * group_src,
+                    Product::Depthwise => dst_channel,
+                };
+                list.push(Panel { src_channel, dst_channel, channels, vectors, packed });
+                packed += taps.len() * group_src * vectors * machine.lanes;
+                first += channels;
+            }
+        }
+        Self { list, taps, strides, groups, group_src, group_dst, lanes: machine.lanes, len: packed }
+    }
+
+    /// Vectors of the widest panel.
+    pub(super) fn vectors(&self) -> usize {
+        self.list.first().map_or(1, |panel| panel.vectors)
+    }
+
+    /// Steps of the reduction: taps × read channels.
+    pub(super) fn steps(&self) -> usize {
+        self.taps.len() * self.group_src
+    }
+
+    /// Where the weights of a panel's step `step` begin.
+    pub(super) fn step(&self, panel: &Panel, step: usize) -> usize {
+        panel.packed + step * panel.vectors * self.lanes
+    }
+
+    /// Packs `weights`, those of each written channel times its `scale`.
+    pub(super) fn pack(&self, cx: &Context, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
+        assert_eq!(packed.len(), self.len, "packed weights");
+        if let Some(scale) = scale {
+            assert_eq!(scale.len(), self.groups * self.group_dst, "one scale for each channel written");
+        }
+        let packed = SharedMut::new(packed);
+        cx.exec.run(self.list.len(), &|index, _| {
+            let panel = &self.list[index];
+            let len = self.steps() * panel.vectors * self.lanes;
+            // SAFETY: panels do not overlap, and each is one task's.
+            let packed = unsafe { packed.range(panel.packed, len) };
+            self.pack_panel(panel, weights, scale, packed);
+        });
+    }
+
+    fn pack_panel(&self, panel: &Panel, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
+        /// Read channels packed together: with as many written ones they stay in the L1 cache both ways.
+        const BLOCK: usize = 16;
+        let width = panel.vectors * self.lanes;
+        if panel.channels < width {
+            packed.fill(0.0);
+        }
+        let strides = self.strides;
+        let group = panel.dst_channel / self.group_dst;
+        let origin = group * strides.group + panel.dst_channel % self.group_dst * strides.written;
+        for first_lane in (0..panel.channels).step_by(BLOCK) {
+            for first in (0..self.group_src).step_by(BLOCK) {
+                for lane in first_lane..panel.channels.min(first_lane + BLOCK) {
+                    let scale = scale.map_or(1.0, |scale| scale[panel.dst_channel + lane]);
+                    for channel in first..self.group_src.min(first + BLOCK) {
+                        let element = origin + lane * strides.written + channel * strides.read;
+                        for (tap, kernel) in self.taps.iter().enumerate() {
+                            packed[(tap * self.group_src + channel) * width + lane] =
+                                scale * weights[element + kernel];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

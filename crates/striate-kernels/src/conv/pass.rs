@@ -1,0 +1,291 @@
+//! Forward and backward-data: one gather, or one for each phase of the stride.
+
+use super::Epilogue;
+use super::gather::{Axis, Call, Gather};
+use super::geometry::{Conv2dGeometry, GeometryError};
+use super::panels::{Panels, Product, WeightStrides};
+use super::tile::Machine;
+use crate::exec::SharedMut;
+use crate::{Context, Isa, view::extent};
+
+/// One side of a pass: a map of pixels.
+#[derive(Clone, Copy, Debug)]
+struct Map {
+    pixels: usize,
+    channels: usize,
+    ld: usize,
+}
+
+/// Gathers that together write every destination pixel once.
+#[derive(Clone, Debug)]
+struct Pass {
+    phases: Vec<Gather>,
+    src: Map,
+    dst: Map,
+    weights_len: usize,
+    zeros: Vec<f32>,
+}
+
+/// The taps of one axis that meet in one phase: (source line for line 0, kernel index), by source line.
+type Taps = Vec<(isize, usize)>;
+
+impl Pass {
+    /// `rows` and `cols` list the phases of each axis with their taps; a phase's axis comes without taps.
+    fn new(
+        isa: Isa,
+        g: &Conv2dGeometry,
+        (src, dst): (Map, Map),
+        (rows, cols): (Vec<(Axis, Taps)>, Vec<(Axis, Taps)>),
+        strides: WeightStrides,
+    ) -> Self {
+        let machine = Machine::up_to(isa);
+        let depthwise = g.groups > 1 && g.groups == g.ic && g.groups == g.oc;
+        let (product, groups, channels) = if depthwise {
+            (Product::Depthwise, 1, (1, g.groups))
+        } else {
+            (Product::Dense, g.groups, (src.channels / g.groups, dst.channels / g.groups))
+        };
+        let strides =
+            if depthwise { WeightStrides { group: 0, written: strides.group, read: 0 } } else { strides };
+        let mut phases = Vec::with_capacity(rows.len() * cols.len());
+        for (rows, row_taps) in &rows {
+            for (cols, col_taps) in &cols {
+                let kernel = |&(_, ky): &(isize, usize)| col_taps.iter().map(move |(_, kx)| ky * g.kw + kx);
+                let taps = row_taps.iter().flat_map(kernel).collect();
+                let panels = Panels::new(machine, product, groups, channels, taps, strides);
+                let axis = |axis: &Axis, taps: &Taps| Axis {
+                    taps: taps.iter().map(|(line, _)| *line).collect(),
+                    ..axis.clone()
+                };
+                let axes = (axis(rows, row_taps), axis(cols, col_taps));
+                phases.push(Gather::new(machine, product, g.n, axes, src.ld, panels));
+            }
+        }
+        let zeros = vec![0.0; phases.iter().map(Gather::row_len).max().unwrap_or(0)];
+        Self { phases, src, dst, weights_len: g.weights_len(), zeros }
+    }
+
+    fn packed_len(&self) -> usize {
+        self.phases.iter().map(|phase| phase.panels.len).sum()
+    }
+
+    fn pack(&self, cx: &Context, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
+        assert_eq!(weights.len(), self.weights_len, "weights");
+        assert_eq!(packed.len(), self.packed_len(), "packed weights");
+        let mut rest = packed;
+        for phase in &self.phases {
+            let (packed, after) = rest.split_at_mut(phase.panels.len);
+            phase.panels.pack(cx, weights, scale, packed);
+            rest = after;
+        }
+    }
+
+    fn scratch_len(&self) -> usize {
+        // Whole cache lines, so that workers do not share one.
+        self.phases.iter().map(Gather::scratch_len).max().unwrap_or(0).next_multiple_of(16)
+    }
+
+    fn run(
+        &self,
+        cx: &Context,
+        src: &[f32],
+        packed: &[f32],
+        epilogue: &Epilogue,
+        dst: &mut [f32],
+        workspace: &mut [f32],
+    ) {
+        let (from, to) = (self.src, self.dst);
+        let scratch_len = self.scratch_len();
+        assert!(src.len() >= extent(from.pixels, from.channels, from.ld), "source");
+        assert!(dst.len() >= extent(to.pixels, to.channels, to.ld), "destination");
+        assert!(workspace.len() >= scratch_len * cx.exec.workers(), "workspace");
+        assert_eq!(packed.len(), self.packed_len(), "packed weights");
+        if let Some(bias) = epilogue.bias {
+            assert_eq!(bias.len(), to.channels, "bias");
+        }
+        if let Some(residual) = epilogue.residual {
+            assert!(residual.ld >= to.channels, "residual pixel distance");
+            assert!(residual.data.len() >= extent(to.pixels, to.channels, residual.ld), "residual");
+        }
+        let call = Call {
+            src,
+            packed,
+            bias: epilogue.bias,
+            residual: epilogue.residual,
+            floor: epilogue.activation.floor(),
+            dst: SharedMut::new(dst),
+            dst_ld: to.ld,
+            zeros: &self.zeros,
+        };
+        let scratch = SharedMut::new(workspace);
+        let tasks = self.phases.iter().map(Gather::tasks).sum();
+        cx.exec.run(tasks, &|task, worker| {
+            let (mut task, mut packed) = (task, 0);
+            let mut phases = self.phases.iter();
+            while let Some(phase) = phases.next() {
+                if task < phase.tasks() {
+                    // SAFETY: no two tasks run on a worker at the same time.
+                    let scratch = unsafe { scratch.range(worker * scratch_len, scratch_len) };
+                    let packed = &call.packed[packed..packed + phase.panels.len];
+                    return phase.run_task(&Call { packed, ..call }, task, scratch);
+                }
+                task -= phase.tasks();
+                packed += phase.panels.len;
+            }
+        });
+    }
+
+    fn describe(&self) -> String {
+        let mut names: Vec<String> = self.phases.iter().map(Gather::describe).collect();
+        names.dedup();
+        let names = names.join(" / ");
+        if self.phases.len() > 1 { format!("{names}, {} phases", self.phases.len()) } else { names }
+    }
+}
+
+/// The pass's public face, once for each.
+macro_rules! pass {
+    ($(#[$doc:meta])* $name:ident: $src:literal -> $dst:literal, $new:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name(Pass);
+
+        impl $name {
+            /// Plans the pass for source pixels `src_ld` and destination pixels `dst_ld` elements apart, on the
+            /// strongest instruction set present that does not exceed `isa`. All that is ever allocated is
+            /// allocated here.
+            pub fn new(
+                isa: Isa,
+                g: &Conv2dGeometry,
+                src_ld: usize,
+                dst_ld: usize,
+            ) -> Result<Self, GeometryError> {
+                g.validate_views(src_ld, dst_ld)?;
+                let src = Map { pixels: g.n * g.ih * g.iw, channels: g.ic, ld: src_ld };
+                let dst = Map { pixels: g.n * g.oh() * g.ow(), channels: g.oc, ld: dst_ld };
+                let new: fn(Isa, &Conv2dGeometry, Map, Map) -> Pass = $new;
+                Ok(Self(new(isa, g, src, dst)))
+            }
+
+            /// Length of the packed weights, in floats.
+            pub fn packed_len(&self) -> usize {
+                self.0.packed_len()
+            }
+
+            /// Packs `weights`, (oc, ic / groups, kh, kw), for [`run`](Self::run). With `scale`, one number for
+            /// each channel that the pass writes, those of a channel are multiplied with it: so a batch
+            /// normalisation is folded in.
+            ///
+            /// # Panics
+            /// Where a length differs from the geometry's.
+            pub fn pack(&self, cx: &Context, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
+                self.0.pack(cx, weights, scale, packed);
+            }
+
+            /// Length of the workspace, in floats. What it holds before and after a run means nothing.
+            pub fn workspace_len(&self, workers: usize) -> usize {
+                self.0.scratch_len() * workers
+            }
+
+            #[doc = concat!("Computes `", $dst, "` from `", $src, "`.")]
+            #[doc = ""]
+            #[doc = "Both are views that begin with pixel 0's first channel; every channel of every written pixel"]
+            #[doc = "is overwritten, what lies between pixels is left alone."]
+            #[doc = ""]
+            #[doc = "# Panics"]
+            #[doc = "Where a slice is too short for the geometry."]
+            pub fn run(
+                &self,
+                cx: &Context,
+                src: &[f32],
+                packed: &[f32],
+                epilogue: &Epilogue,
+                dst: &mut [f32],
+                workspace: &mut [f32],
+            ) {
+                self.0.run(cx, src, packed, epilogue, dst, workspace);
+            }
+
+            /// Algorithm and tile (pixels × channels), in words.
+            pub fn describe(&self) -> String {
+                self.0.describe()
+            }
+        }
+    };
+}
+
+pass! {
+    /// The forward pass of a convolution: (n, ic, ih, iw) to (n, oc, oh, ow).
+    Forward: "src" -> "dst",
+    |isa, g, src, dst| {
+        let axis = |lines, src_lines, kernel: usize, stride, dilation: usize, padding: usize| {
+            let taps = (0..kernel).map(|k| ((k * dilation) as isize - padding as isize, k)).collect();
+            let axis = Axis {
+                lines,
+                stride,
+                taps: Vec::new(),
+                src_lines,
+                dst_first: 0,
+                dst_step: 1,
+                dst_lines: lines,
+            };
+            vec![(axis, taps)]
+        };
+        let axes = (
+            axis(g.oh(), g.ih, g.kh, g.sh, g.dh, g.pt),
+            axis(g.ow(), g.iw, g.kw, g.sw, g.dw, g.pl),
+        );
+        let kernel = g.kh * g.kw;
+        let strides = WeightStrides {
+            group: g.group_oc() * g.group_ic() * kernel,
+            written: g.group_ic() * kernel,
+            read: kernel,
+        };
+        Pass::new(isa, g, (src, dst), axes, strides)
+    }
+}
+
+pass! {
+    /// The gradient of a convolution's source from that of its destination, (n, oc, oh, ow) to (n, ic, ih, iw);
+    /// as a forward pass of its own, the transposed convolution.
+    ///
+    /// Source lines that are congruent modulo the stride see the same taps: each such phase is a convolution of
+    /// stride 1. `src_ld` and `dst_ld` are those of the convolution's source and destination, though the pass
+    /// reads the latter and writes the former.
+    BackwardData: "d_dst" -> "d_src",
+    |isa, g, src, dst| {
+        let phases = |src_lines: usize, dst_lines: usize, kernel: usize, stride: usize, dilation: usize, padding: usize| {
+            let phase = |first: usize| {
+                let axis = Axis {
+                    lines: (src_lines - first).div_ceil(stride),
+                    stride: 1,
+                    taps: Vec::new(),
+                    src_lines: dst_lines,
+                    dst_first: first,
+                    dst_step: stride,
+                    dst_lines: src_lines,
+                };
+                // Source line first + stride · i met tap k in destination line i + (first + padding − k · dilation) / stride.
+                let distance = |k: usize| (first + padding) as isize - (k * dilation) as isize;
+                let taps = (0..kernel)
+                    .rev()
+                    .filter(|k| distance(*k) % stride as isize == 0)
+                    .map(|k| (distance(k) / stride as isize, k))
+                    .collect();
+                (axis, taps)
+            };
+            (0..stride.min(src_lines)).map(phase).collect()
+        };
+        let axes = (
+            phases(g.ih, g.oh(), g.kh, g.sh, g.dh, g.pt),
+            phases(g.iw, g.ow(), g.kw, g.sw, g.dw, g.pl),
+        );
+        let kernel = g.kh * g.kw;
+        let strides = WeightStrides {
+            group: g.group_oc() * g.group_ic() * kernel,
+            written: kernel,
+            read: g.group_ic() * kernel,
+        };
+        Pass::new(isa, g, (dst, src), axes, strides)
+    }
+}

@@ -1,0 +1,391 @@
+//! Every pass of the convolution against the naive reference, on every instruction set present.
+
+use proptest::prelude::*;
+use striate_kernels::conv::*;
+use striate_kernels::{Context, Executor, Isa, Pixels, Serial, reference};
+
+/// Runs tasks on a rayon pool.
+struct Pool(rayon::ThreadPool);
+
+impl Pool {
+    fn new(workers: usize) -> Self {
+        Self(rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap())
+    }
+}
+
+impl Executor for Pool {
+    fn workers(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        use rayon::prelude::*;
+        self.0.install(|| {
+            (0..tasks).into_par_iter().for_each(|index| task(index, rayon::current_thread_index().unwrap()));
+        });
+    }
+}
+
+/// Repeatable numbers in −1 .. 1 with few bits, so that the reference rounds none of its products.
+fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|x| *x as f64).collect()
+}
+
+/// What lies between pixels in every buffer of these tests.
+const BETWEEN: f32 = 12345.0;
+
+/// A map with `ld` elements per pixel in channels-last order, from (n, c, h, w).
+fn spread(map: &[f32], (n, channels, plane): (usize, usize, usize), ld: usize) -> Vec<f32> {
+    let mut out = vec![BETWEEN; n * plane * ld];
+    for (i, value) in map.iter().enumerate() {
+        let (image, channel, pixel) = (i / plane / channels, i / plane % channels, i % plane);
+        out[(image * plane + pixel) * ld + channel] = *value;
+    }
+    out
+}
+
+/// The inverse of [`spread`]; fails where memory between pixels was touched.
+fn collect(map: &[f32], (n, channels, plane): (usize, usize, usize), ld: usize) -> Vec<f32> {
+    for pixel in map.chunks(ld) {
+        assert!(pixel[channels..].iter().all(|x| *x == BETWEEN), "memory between pixels was touched");
+    }
+    let value = |i: usize| {
+        let (image, channel, pixel) = (i / plane / channels, i / plane % channels, i % plane);
+        map[(image * plane + pixel) * ld + channel]
+    };
+    (0..n * channels * plane).map(value).collect()
+}
+
+/// Fails where `values` are further from `expected` than the rounding of sums of `terms` products explains: each
+/// of the sums' sizes, about √terms, is off by about √terms roundings of its size.
+fn assert_close(what: &str, values: &[f32], expected: &[f64], terms: usize) {
+    assert_eq!(values.len(), expected.len());
+    let tolerance = f32::EPSILON as f64 * (terms + 4) as f64;
+    for (i, (value, expected)) in values.iter().zip(expected).enumerate() {
+        let error = (*value as f64 - expected).abs();
+        assert!(error <= tolerance, "{what}[{i}]: {value}, expected {expected}, tolerance {tolerance:.1e}");
+    }
+}
+
+/// How a case is run, beside its geometry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Setting {
+    /// Elements between the pixels of source and destination.
+    gap: (usize, usize),
+    bias: bool,
+    scale: bool,
+    residual: bool,
+    relu: bool,
+}
+
+impl Setting {
+    const ALL: Setting = Setting { gap: (3, 5), bias: true, scale: true, residual: true, relu: true };
+}
+
+/// Which gather is tested.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pass {
+    Forward,
+    BackwardData,
+}
+
+/// Runs a gather on `isa`; returns what it wrote, as it lies in memory.
+fn run_gather(cx: &Context, g: &Conv2dGeometry, pass: Pass, setting: Setting) -> Vec<f32> {
+    let src_shape = (g.n, g.ic, g.ih * g.iw);
+    let dst_shape = (g.n, g.oc, g.oh() * g.ow());
+    let (src_ld, dst_ld) = (g.ic + setting.gap.0, g.oc + setting.gap.1);
+    let (from, from_ld, to, to_ld) = match pass {
+        Pass::Forward => (src_shape, src_ld, dst_shape, dst_ld),
+        Pass::BackwardData => (dst_shape, dst_ld, src_shape, src_ld),
+    };
+    let src = spread(&noise(from.0 * from.1 * from.2, 1), from, from_ld);
+    let weights = noise(g.weights_len(), 2);
+    let (bias, scale) = (noise(to.1, 3), noise(to.1, 4));
+    let residual_ld = to.1 + 2;
+    let residual = spread(&noise(to.0 * to.1 * to.2, 5), to, residual_ld);
+    let epilogue = Epilogue {
+        bias: setting.bias.then_some(&bias),
+        residual: setting.residual.then_some(Pixels::new(&residual, residual_ld)),
+        activation: if setting.relu { Activation::Relu } else { Activation::None },
+    };
+    let scale = setting.scale.then_some(&scale[..]);
+    let mut dst = spread(&vec![f32::NAN; to.0 * to.1 * to.2], to, to_ld);
+    let workers = cx.exec.workers();
+    macro_rules! run {
+        ($pass:ident) => {{
+            let pass = $pass::new(cx.isa, g, src_ld, dst_ld).unwrap();
+            let mut packed = vec![f32::NAN; pass.packed_len()];
+            pass.pack(cx, &weights, scale, &mut packed);
+            let mut workspace = vec![f32::NAN; pass.workspace_len(workers)];
+            pass.run(cx, &src, &packed, &epilogue, &mut dst, &mut workspace);
+        }};
+    }
+    match pass {
+        Pass::Forward => run!(Forward),
+        Pass::BackwardData => run!(BackwardData),
+    }
+    dst
+}
+
+/// What [`run_gather`] should write, (n, c, h, w).
+fn expect_gather(g: &Conv2dGeometry, pass: Pass, setting: Setting) -> Vec<f64> {
+    let (channels, plane) = match pass {
+        Pass::Forward => (g.oc, g.oh() * g.ow()),
+        Pass::BackwardData => (g.ic, g.ih * g.iw),
+    };
+    let weights = widen(&noise(g.weights_len(), 2));
+    let sums = match pass {
+        Pass::Forward => {
+            reference::conv::forward(g, &widen(&noise(g.n * g.ic * g.ih * g.iw, 1)), &weights, None)
+        }
+        Pass::BackwardData => {
+            reference::conv::backward_data(g, &widen(&noise(g.n * g.oc * g.oh() * g.ow(), 1)), &weights)
+        }
+    };
+    let (bias, scale, residual) = (noise(channels, 3), noise(channels, 4), noise(sums.len(), 5));
+    let finish = |(i, sum): (usize, &f64)| {
+        let channel = i / plane % channels;
+        let mut value = *sum;
+        if setting.scale {
+            value *= scale[channel] as f64;
+        }
+        if setting.bias {
+            value += bias[channel] as f64;
+        }
+        if setting.residual {
+            value += residual[i] as f64;
+        }
+        if setting.relu { value.max(0.0) } else { value }
+    };
+    sums.iter().enumerate().map(finish).collect()
+}
+
+fn check_gather(g: &Conv2dGeometry, pass: Pass, setting: Setting) {
+    let expected = expect_gather(g, pass, setting);
+    let (shape, ld, terms) = match pass {
+        Pass::Forward => ((g.n, g.oc, g.oh() * g.ow()), g.oc + setting.gap.1, g.ic / g.groups * g.kh * g.kw),
+        Pass::BackwardData => ((g.n, g.ic, g.ih * g.iw), g.ic + setting.gap.0, g.oc / g.groups * g.kh * g.kw),
+    };
+    for isa in Isa::present() {
+        let dst = run_gather(&Context { isa, exec: &Serial }, g, pass, setting);
+        assert_close(&format!("{pass:?} {isa} {g}"), &collect(&dst, shape, ld), &expected, terms);
+    }
+}
+
+fn check_all(g: &Conv2dGeometry, setting: Setting) {
+    check_gather(g, Pass::Forward, setting);
+    check_gather(g, Pass::BackwardData, setting);
+}
+
+/// Geometries at the edges of tiles, panels, blocks and orders.
+const EDGES: [&str; 34] = [
+    // One number.
+    "ic1 ih1 oc1 kh1",
+    // Fully connected, alone and in a batch.
+    "ic120 ih1 oc84 kh1",
+    "n128 ic84 ih1 oc10 kh1",
+    "n5 ic2600 ih1 oc65 kh1",
+    // LeNet-5's layers.
+    "n2 ic1 ih28 oc6 kh5 ph2",
+    "n2 ic6 ih14 oc16 kh5",
+    "n13 ic16 ih5 oc120 kh5",
+    // Panels of one to five vectors, full and not.
+    "ic3 ih6 oc15 kh3 ph1",
+    "ic3 ih6 oc17 kh3 ph1",
+    "ic5 ih6 oc48 kh3 ph1",
+    "ic5 ih7 oc64 kh3 ph1",
+    "ic5 ih6 oc65 kh3 ph1",
+    "ic5 ih6 oc80 kh3 ph1",
+    "ic5 ih6 oc130 kh1",
+    // A reduction cut into blocks, of several taps and within one.
+    "n3 ic200 ih4 oc66 kh3 ph1",
+    "n2 ic1400 ih3 oc64 kh1",
+    "n2 ic1400 ih3 oc64 kh2 ph1",
+    // More taps than a table of rows holds.
+    "ic2 ih12 iw9 oc3 kh11 kw7 ph5 pw3",
+    "ic40 ih10 oc3 kh9 ph4",
+    // Taps that mostly fall on padding.
+    "n16 ic24 ih3 oc20 kh3 ph1",
+    "n9 ic40 ih2 oc33 kh5 ph2",
+    "ic4 ih2 oc4 kh1 ph3",
+    // Strides, with and without remainder, larger than the kernel, and asymmetric padding.
+    "n2 ic3 ih15 oc8 kh7 sh2 ph3",
+    "n2 ic8 ih9 oc12 kh1 sh2",
+    "ic8 ih10 oc12 kh2 sh3",
+    "ic7 ih11 iw8 oc9 kh3 sh2 sw3 pt0 pb1 pl2 pr0",
+    "ic35 ih11 iw8 oc9 kh4 kw3 sh2 sw1 pt3 pb1 pl2 pr0",
+    // Dilation, with stride.
+    "ic6 ih13 oc7 kh3 dh2 ph2",
+    "ic6 ih13 oc7 kh3 sh2 dh3 dw2 ph3 pw1",
+    // Groups, and depthwise.
+    "n2 g2 ic6 ih7 oc10 kh3 ph1",
+    "g3 ic51 ih5 oc204 kh3 sh2 ph1",
+    "n2 g37 ic37 ih7 oc37 kh3 ph1",
+    "g64 ic64 ih9 oc64 kh5 sh2 dh2 ph2",
+    "g4 ic4 ih7 oc8 kh3 ph1",
+];
+
+#[test]
+fn passes_agree_with_the_reference_at_the_edges() {
+    for text in EDGES {
+        let g: Conv2dGeometry = text.parse().unwrap();
+        check_all(&g, Setting::default());
+        check_all(&g, Setting::ALL);
+    }
+}
+
+prop_compose! {
+    fn axis()(kernel in 1usize..5, stride in 1usize..4, dilation in 1usize..4)
+        (kernel in Just(kernel), stride in Just(stride), dilation in Just(dilation),
+         before in 0usize..4, after in 0usize..4, room in 0usize..9)
+        -> [usize; 6] {
+        let span = (kernel - 1) * dilation + 1;
+        let lines = (span + room).saturating_sub(before + after).max(1);
+        [lines, kernel, stride, dilation, before, after]
+    }
+}
+
+prop_compose! {
+    fn geometry()(
+        n in 1usize..9,
+        groups in prop_oneof![3 => Just(1usize), 1 => 2usize..5],
+        (icg, ocg) in prop_oneof![3 => (1usize..40, 1usize..70), 1 => Just((1, 1))],
+        [ih, kh, sh, dh, pt, pb] in axis(),
+        [iw, kw, sw, dw, pl, pr] in axis(),
+    ) -> Conv2dGeometry {
+        let (ic, oc) = (groups * icg, groups * ocg);
+        Conv2dGeometry { n, groups, ic, ih, iw, oc, kh, kw, sh, sw, dh, dw, pt, pb, pl, pr }
+    }
+}
+
+prop_compose! {
+    fn setting()(
+        gap in (0usize..4, 0usize..4),
+        [bias, scale, residual, relu] in prop::array::uniform4(any::<bool>()),
+    ) -> Setting {
+        Setting { gap, bias, scale, residual, relu }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn passes_agree_with_the_reference(g in geometry(), setting in setting()) {
+        prop_assume!(g.validate().is_ok());
+        check_all(&g, setting);
+    }
+
+    #[test]
+    fn problem_strings_round_trip(g in geometry()) {
+        prop_assume!(g.validate().is_ok());
+        prop_assert_eq!(g.to_string().parse::<Conv2dGeometry>(), Ok(g));
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_number_of_workers() {
+    let problems = [
+        "n20 ic1 ih28 oc6 kh5 ph2",
+        "n8 ic32 ih14 oc64 kh3 ph1",
+        "n3 ic64 ih17 oc130 kh3 sh2 ph1",
+        "n300 ic400 ih1 oc120 kh1",
+        "n4 g48 ic48 ih20 oc48 kh3 ph1",
+    ];
+    for text in problems {
+        let g: Conv2dGeometry = text.parse().unwrap();
+        for pass in [Pass::Forward, Pass::BackwardData] {
+            let run = |exec: &dyn Executor| run_gather(&Context::new(exec), &g, pass, Setting::ALL);
+            let alone = run(&Serial);
+            for workers in 1..=3 {
+                assert!(alone == run(&Pool::new(workers)), "{pass:?} {g} differs with {workers} workers");
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_passes_through_the_rectifier() {
+    let g: Conv2dGeometry = "ic1 ih1 oc2 kh1".parse().unwrap();
+    for isa in Isa::present() {
+        let cx = Context { isa, exec: &Serial };
+        let pass = Forward::new(isa, &g, 1, 2).unwrap();
+        let mut packed = vec![0.0; pass.packed_len()];
+        pass.pack(&cx, &[1.0, f32::NAN], None, &mut packed);
+        let mut dst = [0.0; 2];
+        let epilogue = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
+        pass.run(&cx, &[-1.0], &packed, &epilogue, &mut dst, &mut vec![0.0; pass.workspace_len(1)]);
+        assert!(dst[0] == 0.0 && dst[1].is_nan(), "{isa}: {dst:?}");
+    }
+}
+
+#[test]
+fn problem_strings_print_what_the_defaults_do_not_restore() {
+    for (text, printed) in [
+        ("n16 ic64 ih56 iw56 oc64 kh3 kw3 sh1 sw1 ph1 pw1", "n16 ic64 ih56 oc64 kh3 ph1"),
+        ("kh1 oc5 ih1 ic3", "ic3 ih1 oc5 kh1"),
+        ("ic8 ih9 iw7 oc8 kh3 kw1 sh2 sw1 ph1 pw0 g8", "g8 ic8 ih9 iw7 oc8 kh3 kw1 sh2 sw1 ph1 pw0"),
+        ("ic1 ih9 oc1 kh3 pt1 pb2 pl0 pr3", "ic1 ih9 oc1 kh3 pt1 pb2 pr3"),
+        ("ic1 ih9 oc1 kh3 ph1 pl1 pr2", "ic1 ih9 oc1 kh3 ph1 pl1 pr2"),
+    ] {
+        let g: Conv2dGeometry = text.parse().unwrap();
+        assert_eq!(g.to_string(), printed);
+        assert_eq!(printed.parse(), Ok(g));
+    }
+}
+
+#[test]
+fn sizes_follow_from_the_problem_string() {
+    let g: Conv2dGeometry = "n2 ic3 ih224 oc64 kh7 sh2 ph3".parse().unwrap();
+    assert_eq!((g.oh(), g.ow(), g.weights_len()), (112, 112, 9408));
+    assert_eq!(g.macs(), 2 * 118_013_952);
+}
+
+#[test]
+fn broken_geometries_are_refused_with_their_numbers() {
+    for (text, message) in [
+        ("ic64 ih8 oc64", "kh is missing: ic, ih, oc and kh have no default"),
+        (
+            "ic64 ih8 oc64 kh3 stride2",
+            "'stride2' is not a field with a number: write for example n16 ic64 ih56 oc64 kh3 sh1 ph1",
+        ),
+        (
+            "ic64 ih8 oc64 kh3 sh",
+            "'sh' is not a field with a number: write for example n16 ic64 ih56 oc64 kh3 sh1 ph1",
+        ),
+        ("ic64 ih8 oc64 kh3 ph1 pt2", "'pt2' sets pt a second time"),
+        ("ic64 ih8 oc64 kh3 sh0", "sh is 0: it must be at least 1"),
+        ("ic64 ih8 oc64 kh99999999", "kh is 99999999: it must not exceed 16777216"),
+        (
+            "g3 ic64 ih8 oc66 kh3",
+            "groups 3 does not divide 64 source channels: choose a common divisor of ic and oc",
+        ),
+        (
+            "g2 ic64 ih8 oc33 kh3",
+            "groups 2 does not divide 33 destination channels: choose a common divisor of ic and oc",
+        ),
+        ("ic1 ih8 oc1 kh5 dh3 ph2", "the kernel spans 13 rows, the padded source has only 12: pad by 1 more"),
+        (
+            "n1000000 ic1000 ih1000 oc1 kh1",
+            "the source would have 1000000000000000 elements, of at most 2147483648: reduce the batch, the channels or the extent",
+        ),
+    ] {
+        assert_eq!(text.parse::<Conv2dGeometry>().unwrap_err().to_string(), message);
+    }
+    let g: Conv2dGeometry = "ic64 ih8 oc32 kh3".parse().unwrap();
+    assert_eq!(
+        Forward::new(Isa::Scalar, &g, 63, 32).unwrap_err().to_string(),
+        "source pixels lie 63 elements apart, but each has 64 channels: the distance must not be less"
+    );
+}
