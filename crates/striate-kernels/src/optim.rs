@@ -1,1 +1,179 @@
-//! Optimiser updates.
+//! Optimisers: each a single pass over a parameter, its gradient and the optimiser's state.
+
+use crate::exec::{Context, SharedMut, for_each_piece};
+use crate::pixelwise::GRAIN;
+use crate::simd::{Kernel, Simd, dispatch};
+
+// Hyperparameters are f64: in f32 the usual 1 − β₂ = 0.001 would be off in its fifth digit.
+
+/// Stochastic gradient descent with momentum, as PyTorch's `SGD` defines it:
+/// g ← g + λp;  v ← μv + g;  p ← p − η v, or p ← p − η (g + μv) with Nesterov's momentum.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sgd {
+    /// Learning rate η.
+    pub lr: f64,
+    /// Momentum μ; 0 for plain descent.
+    pub momentum: f64,
+    /// Weight decay λ, the factor of an L2 penalty's gradient.
+    pub weight_decay: f64,
+    /// Whether the step looks ahead (Sutskever et al. 2013).
+    pub nesterov: bool,
+}
+
+/// Adam (Kingma and Ba 2015), or AdamW where `decoupled` (Loshchilov and Hutter 2019), as PyTorch has them:
+/// m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  p ← p − η m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and
+/// v̂ = v / (1 − β₂ᵗ).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Learning rate η.
+    pub lr: f64,
+    /// Decay β₁ of the mean gradient.
+    pub beta1: f64,
+    /// Decay β₂ of the mean squared gradient.
+    pub beta2: f64,
+    /// ε, which bounds the step where gradients vanish.
+    pub eps: f64,
+    /// Weight decay λ.
+    pub weight_decay: f64,
+    /// Whether weights decay by themselves (p ← p − ηλp, AdamW) rather than through g ← g + λp (Adam).
+    pub decoupled: bool,
+}
+
+/// One step of plain or momentum descent; `velocity` starts as zeros and exists where momentum is not 0.
+///
+/// All slices are of one length.
+pub fn sgd(cx: &Context, hyper: Sgd, param: &mut [f32], grad: &[f32], velocity: Option<&mut [f32]>) {
+    match velocity {
+        Some(velocity) => update(cx, hyper, grad, [param, velocity]),
+        None => {
+            assert_eq!(hyper.momentum, 0.0, "momentum needs a velocity");
+            update(cx, hyper, grad, [param]);
+        }
+    }
+}
+
+/// Step number `step` (the first is 1) of Adam; `mean` and `variance` start as zeros.
+///
+/// All slices are of one length.
+pub fn adam(
+    cx: &Context,
+    hyper: Adam,
+    step: u64,
+    param: &mut [f32],
+    grad: &[f32],
+    mean: &mut [f32],
+    variance: &mut [f32],
+) {
+    assert!(step > 0, "steps count from 1");
+    update(cx, AdamStep::new(hyper, step), grad, [param, mean, variance]);
+}
+
+/// What a step makes of a gradient and the `N` arrays it updates, element by element.
+trait Update<const N: usize>: Copy + Sync {
+    /// The new state. Implementations are `#[inline(always)]`.
+    fn update<S: Simd>(self, s: S, grad: S::F, state: [S::F; N]) -> [S::F; N];
+}
+
+impl Update<1> for Sgd {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, grad: S::F, [p]: [S::F; 1]) -> [S::F; 1] {
+        let g = s.mul_add(s.splat(self.weight_decay as f32), p, grad);
+        [s.mul_add(s.splat(-self.lr as f32), g, p)]
+    }
+}
+
+impl Update<2> for Sgd {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, grad: S::F, [p, v]: [S::F; 2]) -> [S::F; 2] {
+        let momentum = s.splat(self.momentum as f32);
+        let g = s.mul_add(s.splat(self.weight_decay as f32), p, grad);
+        let v = s.mul_add(momentum, v, g);
+        let direction = if self.nesterov { s.mul_add(momentum, v, g) } else { v };
+        [s.mul_add(s.splat(-self.lr as f32), direction, p), v]
+    }
+}
+
+/// Adam's constants at one step, computed in f64 as 1 − β₂ᵗ and 1 − β₂ cancel.
+#[derive(Clone, Copy)]
+struct AdamStep {
+    beta2: f32,
+    one_minus_beta1: f32,
+    one_minus_beta2: f32,
+    /// λ where decay goes through the gradient, else 0.
+    penalty: f32,
+    /// 1 − ηλ where decay is decoupled, else 1.
+    shrink: f32,
+    /// η / (1 − β₁ᵗ)
+    rate: f32,
+    /// 1 / √(1 − β₂ᵗ)
+    deviation_scale: f32,
+    eps: f32,
+}
+
+impl AdamStep {
+    fn new(hyper: Adam, step: u64) -> Self {
+        let Adam { lr, beta1, beta2, eps, weight_decay, decoupled } = hyper;
+        let unbias = |beta: f64| 1.0 - beta.powf(step as f64);
+        Self {
+            beta2: beta2 as f32,
+            one_minus_beta1: (1.0 - beta1) as f32,
+            one_minus_beta2: (1.0 - beta2) as f32,
+            penalty: if decoupled { 0.0 } else { weight_decay as f32 },
+            shrink: if decoupled { (1.0 - lr * weight_decay) as f32 } else { 1.0 },
+            rate: (lr / unbias(beta1)) as f32,
+            deviation_scale: (1.0 / unbias(beta2).sqrt()) as f32,
+            eps: eps as f32,
+        }
+    }
+}
+
+impl Update<3> for AdamStep {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, grad: S::F, [p, m, v]: [S::F; 3]) -> [S::F; 3] {
+        let g = s.mul_add(s.splat(self.penalty), p, grad);
+        let p = s.mul(s.splat(self.shrink), p);
+        let m = s.mul_add(s.splat(self.one_minus_beta1), s.sub(g, m), m);
+        let v = s.mul_add(s.splat(self.one_minus_beta2), s.mul(g, g), s.mul(s.splat(self.beta2), v));
+        let deviation = s.mul_add(s.sqrt(v), s.splat(self.deviation_scale), s.splat(self.eps));
+        [s.mul_add(s.splat(-self.rate), s.div(m, deviation), p), m, v]
+    }
+}
+
+fn update<const N: usize>(cx: &Context, f: impl Update<N>, grad: &[f32], state: [&mut [f32]; N]) {
+    for array in &state {
+        assert_eq!(array.len(), grad.len(), "the optimiser's arrays are of one length");
+    }
+    let state = state.map(SharedMut::new);
+    for_each_piece(cx.exec, grad.len(), GRAIN, |start, len, _worker| {
+        let grad = &grad[start..start + len];
+        // SAFETY: pieces do not overlap, and the arrays are distinct.
+        let state = state.map(|array| unsafe { array.range(start, len) });
+        dispatch(cx.isa, Piece { f, grad, state });
+    });
+}
+
+struct Piece<'a, U, const N: usize> {
+    f: U,
+    grad: &'a [f32],
+    state: [&'a mut [f32]; N],
+}
+
+impl<U: Update<N>, const N: usize> Kernel for Piece<'_, U, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let state = self.state.map(<[f32]>::as_mut_ptr);
+        for at in (0..self.grad.len()).step_by(S::LANES) {
+            let len = S::LANES.min(self.grad.len() - at);
+            // SAFETY: all slices are as long as `grad`, so `len` elements follow `at` in each.
+            unsafe {
+                let grad = s.load_up_to(self.grad.as_ptr().add(at), len);
+                let updated = self.f.update(s, grad, state.map(|array| s.load_up_to(array.add(at), len)));
+                for (array, value) in state.into_iter().zip(updated) {
+                    s.store_up_to(array.add(at), value, len);
+                }
+            }
+        }
+    }
+}

@@ -1,1 +1,590 @@
-//! Pooling.
+//! Max and average pooling; global pooling is pooling with a window as large as the map.
+
+use crate::exec::{Context, SharedMut, for_each_piece};
+use crate::pixelwise::{assert_fits, rows_per_task};
+use crate::simd::{Kernel, Simd, dispatch};
+use crate::view::{Pixels, PixelsMut};
+use std::ops::Range;
+
+/// What a pooling works on. The output's size is given, not computed: in ceil mode a last window may begin
+/// inside the map and end beyond its padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pool2dGeometry {
+    /// Images.
+    pub n: usize,
+    /// Channels.
+    pub c: usize,
+    /// Rows of the input.
+    pub ih: usize,
+    /// Columns of the input.
+    pub iw: usize,
+    /// Rows of the output.
+    pub oh: usize,
+    /// Columns of the output.
+    pub ow: usize,
+    /// Rows of the window.
+    pub kh: usize,
+    /// Columns of the window.
+    pub kw: usize,
+    /// Vertical stride.
+    pub sh: usize,
+    /// Horizontal stride.
+    pub sw: usize,
+    /// Padding above the input.
+    pub pt: usize,
+    /// Padding left of the input.
+    pub pl: usize,
+    /// Padding below the input.
+    pub pb: usize,
+    /// Padding right of the input.
+    pub pr: usize,
+}
+
+impl Pool2dGeometry {
+    /// The whole map in one window: `oh` = `ow` = 1.
+    pub fn global(n: usize, c: usize, ih: usize, iw: usize) -> Self {
+        let [pt, pl, pb, pr] = [0; 4];
+        Self { n, c, ih, iw, oh: 1, ow: 1, kh: ih, kw: iw, sh: 1, sw: 1, pt, pl, pb, pr }
+    }
+
+    fn vertical(&self) -> Axis {
+        Axis { input: self.ih, kernel: self.kh, stride: self.sh, before: self.pt, after: self.pb }
+    }
+
+    fn horizontal(&self) -> Axis {
+        Axis { input: self.iw, kernel: self.kw, stride: self.sw, before: self.pl, after: self.pr }
+    }
+
+    fn assert_fit(&self, src: &[f32], src_ld: usize, dst: &[f32], dst_ld: usize) {
+        assert_fits("src", src, self.n * self.ih * self.iw, self.c, src_ld);
+        assert_fits("dst", dst, self.n * self.oh * self.ow, self.c, dst_ld);
+    }
+}
+
+/// One dimension of a pooling.
+#[derive(Clone, Copy)]
+struct Axis {
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    before: usize,
+    after: usize,
+}
+
+impl Axis {
+    /// The window's positions that fall on the input, for output `o`, counted within the window.
+    #[inline(always)]
+    fn taps(&self, o: usize) -> Range<usize> {
+        let start = o * self.stride;
+        let first = self.before.saturating_sub(start).min(self.kernel);
+        let last = (self.input + self.before).saturating_sub(start).min(self.kernel);
+        first..last.max(first)
+    }
+
+    /// How many of the window's positions fall on the input or its padding.
+    #[inline(always)]
+    fn padded_len(&self, o: usize) -> usize {
+        (self.before + self.input + self.after).saturating_sub(o * self.stride).min(self.kernel)
+    }
+
+    /// The outputs, of `outputs`, whose windows include input `i`.
+    #[inline(always)]
+    fn windows(&self, i: usize, outputs: usize) -> Range<usize> {
+        let position = i + self.before;
+        let first = (position + 1).saturating_sub(self.kernel).div_ceil(self.stride);
+        first..(position / self.stride + 1).min(outputs)
+    }
+}
+
+/// Remembers which tap of a window held the maximum: tap kh·KW + kw, in reading order.
+pub trait Index: Copy + Send + Sync + 'static {
+    /// The largest window, in taps, whose taps it can tell apart.
+    const MAX_TAPS: usize;
+    /// From a tap number below `MAX_TAPS`.
+    fn from_tap(tap: f32) -> Self;
+    /// The tap number.
+    fn tap(self) -> f32;
+}
+
+impl Index for u8 {
+    const MAX_TAPS: usize = 1 << 8;
+    #[inline(always)]
+    fn from_tap(tap: f32) -> Self {
+        // SAFETY: an integer below `MAX_TAPS`.
+        unsafe { tap.to_int_unchecked::<i32>() as u8 }
+    }
+    #[inline(always)]
+    fn tap(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+impl Index for u32 {
+    /// As far as f32, in which vector lanes count, is exact.
+    const MAX_TAPS: usize = 1 << 24;
+    #[inline(always)]
+    fn from_tap(tap: f32) -> Self {
+        // SAFETY: an integer below `MAX_TAPS`.
+        unsafe { tap.to_int_unchecked::<i32>() as u32 }
+    }
+    #[inline(always)]
+    fn tap(self) -> f32 {
+        self as i32 as f32
+    }
+}
+
+/// The greatest element of each window, padding left out; NaN where the window has one, −∞ where it is empty.
+pub fn max_forward(cx: &Context, g: &Pool2dGeometry, src: Pixels, dst: PixelsMut) {
+    forward(cx, g, Max, src, dst);
+}
+
+/// As [`max_forward`], and in `indices` (n·oh·ow × c, dense) the tap of the first greatest element, for
+/// [`max_backward`]; of the last NaN where there is one.
+///
+/// # Panics
+/// When the window has more than [`Index::MAX_TAPS`] taps.
+pub fn max_forward_indexed<I: Index>(
+    cx: &Context,
+    g: &Pool2dGeometry,
+    src: Pixels,
+    dst: PixelsMut,
+    indices: &mut [I],
+) {
+    assert!(g.kh * g.kw <= I::MAX_TAPS, "{}×{} taps exceed the index's {}", g.kh, g.kw, I::MAX_TAPS);
+    assert_eq!(indices.len(), g.n * g.oh * g.ow * g.c, "one index for each output");
+    forward(cx, g, IndexedMax(SharedMut::new(indices)), src, dst);
+}
+
+/// `d_src` = for each element the sum of `d_dst` over the windows that took it, by their `indices`.
+pub fn max_backward<I: Index>(
+    cx: &Context,
+    g: &Pool2dGeometry,
+    d_dst: Pixels,
+    indices: &[I],
+    d_src: PixelsMut,
+) {
+    assert_eq!(indices.len(), g.n * g.oh * g.ow * g.c, "one index for each output");
+    backward(cx, g, TakenTap { indices }, d_dst, d_src);
+}
+
+/// The mean of each window: of its elements, or with `count_include_pad` of them and the zeros of the
+/// padding (what lies beyond the padding, as in ceil mode, is never counted); 0 where it has no element.
+pub fn average_forward(
+    cx: &Context,
+    g: &Pool2dGeometry,
+    count_include_pad: bool,
+    src: Pixels,
+    dst: PixelsMut,
+) {
+    forward(cx, g, Average { count_include_pad }, src, dst);
+}
+
+/// The gradient of [`average_forward`]: each element's share of the windows it is in.
+pub fn average_backward(
+    cx: &Context,
+    g: &Pool2dGeometry,
+    count_include_pad: bool,
+    d_dst: Pixels,
+    d_src: PixelsMut,
+) {
+    backward(cx, g, Average { count_include_pad }, d_dst, d_src);
+}
+
+/// How a window becomes one value, a vector of channels at a time.
+trait Pooling: Copy + Sync {
+    /// What is known of the elements seen so far.
+    type State<S: Simd>: Copy;
+    /// Of none.
+    fn start<S: Simd>(self, s: S, first_tap: usize) -> Self::State<S>;
+    /// Of one more.
+    fn take<S: Simd>(self, s: S, state: Self::State<S>, x: S::F, tap: usize) -> Self::State<S>;
+    /// What the window's value is multiplied with.
+    fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32;
+    /// The value. `at` is the first channel's place among all outputs, `len` how many lanes are written.
+    ///
+    /// # Safety
+    /// No other task writes those outputs.
+    unsafe fn finish<S: Simd>(self, s: S, state: Self::State<S>, scale: f32, at: usize, len: usize) -> S::F;
+}
+
+#[derive(Clone, Copy)]
+struct Max;
+
+impl Pooling for Max {
+    type State<S: Simd> = S::F;
+
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S, _: usize) -> S::F {
+        s.splat(f32::NEG_INFINITY)
+    }
+    #[inline(always)]
+    fn take<S: Simd>(self, s: S, max: S::F, x: S::F, _: usize) -> S::F {
+        s.select_gt_or_nan(x, max, x, max)
+    }
+    #[inline(always)]
+    fn scale(self, _: &Pool2dGeometry, _: usize, _: usize) -> f32 {
+        1.0
+    }
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(self, _: S, max: S::F, _: f32, _: usize, _: usize) -> S::F {
+        max
+    }
+}
+
+#[derive(Clone, Copy)]
+struct IndexedMax<'a, I>(SharedMut<'a, I>);
+
+impl<I: Index> Pooling for IndexedMax<'_, I> {
+    /// The maximum and its tap.
+    type State<S: Simd> = (S::F, S::F);
+
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S, first_tap: usize) -> (S::F, S::F) {
+        (s.splat(f32::NEG_INFINITY), s.splat(first_tap as f32))
+    }
+    #[inline(always)]
+    fn take<S: Simd>(self, s: S, (max, index): (S::F, S::F), x: S::F, tap: usize) -> (S::F, S::F) {
+        let tap = s.splat(tap as i32 as f32);
+        (s.select_gt_or_nan(x, max, x, max), s.select_gt_or_nan(x, max, tap, index))
+    }
+    #[inline(always)]
+    fn scale(self, _: &Pool2dGeometry, _: usize, _: usize) -> f32 {
+        1.0
+    }
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(self, s: S, (max, index): (S::F, S::F), _: f32, at: usize, len: usize) -> S::F {
+        let mut taps = [0.0; MAX_LANES];
+        // SAFETY: a vector fits, and the caller owns those outputs.
+        let indices = unsafe {
+            s.store(taps.as_mut_ptr(), index);
+            self.0.range(at, len)
+        };
+        if len == S::LANES {
+            // A length known to the compiler, so that the conversion is vector code.
+            for lane in 0..S::LANES {
+                indices[lane] = I::from_tap(taps[lane]);
+            }
+        } else {
+            for lane in 0..len {
+                indices[lane] = I::from_tap(taps[lane]);
+            }
+        }
+        max
+    }
+}
+
+/// Lanes of the widest instruction set.
+const MAX_LANES: usize = 16;
+
+#[derive(Clone, Copy)]
+struct Average {
+    count_include_pad: bool,
+}
+
+impl Pooling for Average {
+    type State<S: Simd> = S::F;
+
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S, _: usize) -> S::F {
+        s.zero()
+    }
+    #[inline(always)]
+    fn take<S: Simd>(self, s: S, sum: S::F, x: S::F, _: usize) -> S::F {
+        s.add(sum, x)
+    }
+    #[inline(always)]
+    fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32 {
+        let count = |axis: Axis, o| if self.count_include_pad { axis.padded_len(o) } else { axis.taps(o).len() };
+        // At least 1: an empty window's sum is 0 and stays it.
+        1.0 / (count(g.vertical(), oy) * count(g.horizontal(), ox)).max(1) as f32
+    }
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(self, s: S, sum: S::F, scale: f32, _: usize, _: usize) -> S::F {
+        s.mul(sum, s.splat(scale))
+    }
+}
+
+fn forward(cx: &Context, g: &Pool2dGeometry, pooling: impl Pooling, src: Pixels, dst: PixelsMut) {
+    g.assert_fit(src.data, src.ld, dst.data, dst.ld);
+    let (dst_ld, dst) = (dst.ld, SharedMut::new(dst.data));
+    // A task's grain counts what it reads.
+    let grain = rows_per_task(g.ow * g.c * g.kh * g.kw);
+    for_each_piece(cx.exec, g.n * g.oh, grain, |start, count, _worker| {
+        dispatch(cx.isa, Forward { g, pooling, src, dst, dst_ld, rows: start..start + count });
+    });
+}
+
+/// Output rows `rows`, counted through all images.
+struct Forward<'a, P> {
+    g: &'a Pool2dGeometry,
+    pooling: P,
+    src: Pixels<'a>,
+    dst: SharedMut<'a, f32>,
+    dst_ld: usize,
+    rows: Range<usize>,
+}
+
+impl<P: Pooling> Kernel for Forward<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let g = self.g;
+        let (vertical, horizontal) = (g.vertical(), g.horizontal());
+        for row in self.rows.clone() {
+            let (image, oy) = (row / g.oh, row % g.oh);
+            let ys = vertical.taps(oy);
+            let row_end = (row + 1) * g.ow * g.c;
+            for ox in 0..g.ow {
+                let xs = horizontal.taps(ox);
+                let pixel = row * g.ow + ox;
+                // The window's first element inside the map.
+                let origin = if ys.is_empty() || xs.is_empty() {
+                    0
+                } else {
+                    let (y, x) = (oy * g.sh + ys.start - g.pt, ox * g.sw + xs.start - g.pl);
+                    ((image * g.ih + y) * g.iw + x) * self.src.ld
+                };
+                let mut window = Window {
+                    src: self.src.data,
+                    ld: self.src.ld,
+                    row_ld: g.iw * self.src.ld,
+                    origin,
+                    ys: ys.clone(),
+                    xs,
+                    kw: g.kw,
+                    c: 0,
+                };
+                let scale = self.pooling.scale(g, oy, ox);
+                let output = Output { dst: self.dst, place: pixel * self.dst_ld, at: pixel * g.c, scale };
+                while window.c + 4 * S::LANES <= g.c {
+                    // SAFETY: `window` lies inside `src`, and this task owns the pixel.
+                    unsafe { window.pool::<S, P, 4>(s, self.pooling, &output, S::LANES) };
+                    window.c += 4 * S::LANES;
+                }
+                while window.c < g.c {
+                    let len = S::LANES.min(g.c - window.c);
+                    // Where the row goes on, lanes beyond the channels may be written: with what the next
+                    // pixel's channels will overwrite. This spares narrow maps the masks.
+                    let spill = self.dst_ld == g.c
+                        && output.at + window.c + S::LANES <= row_end
+                        && window.end() + S::LANES <= self.src.data.len();
+                    // SAFETY: as above; lanes that spill stay inside `src` and this task's output row.
+                    unsafe { window.pool::<S, P, 1>(s, self.pooling, &output, if spill { S::LANES } else { len }) };
+                    window.c += len;
+                }
+            }
+        }
+    }
+}
+
+/// The elements under a window, from channel `c` on.
+struct Window<'a> {
+    src: &'a [f32],
+    ld: usize,
+    row_ld: usize,
+    origin: usize,
+    ys: Range<usize>,
+    xs: Range<usize>,
+    kw: usize,
+    c: usize,
+}
+
+/// Where a window's values go.
+struct Output<'a> {
+    dst: SharedMut<'a, f32>,
+    /// The pixel's first element in `dst`.
+    place: usize,
+    /// The same, were the outputs dense.
+    at: usize,
+    scale: f32,
+}
+
+impl Window<'_> {
+    /// Where the last tap's channel `c` is.
+    #[inline(always)]
+    fn end(&self) -> usize {
+        let (down, right) = (self.ys.len().saturating_sub(1), self.xs.len().saturating_sub(1));
+        self.origin + down * self.row_ld + right * self.ld + self.c
+    }
+
+    /// Pools `V` vectors of channels, the last one (where `V` is 1) of `len` lanes.
+    ///
+    /// # Safety
+    /// Those lanes of all taps lie inside `src`, those of `output` in what this task owns.
+    #[inline(always)]
+    unsafe fn pool<S: Simd, P: Pooling, const V: usize>(&self, s: S, pooling: P, output: &Output, len: usize) {
+        let mut state = [pooling.start(s, self.ys.start * self.kw + self.xs.start); V];
+        for (row, y) in self.ys.clone().enumerate() {
+            let mut at = self.origin + row * self.row_ld + self.c;
+            for x in self.xs.clone() {
+                for v in 0..V {
+                    // SAFETY: a tap inside the map, by the caller's contract.
+                    let value = unsafe { s.load_up_to(self.src.as_ptr().add(at + v * S::LANES), len) };
+                    state[v] = pooling.take(s, state[v], value, y * self.kw + x);
+                }
+                at += self.ld;
+            }
+        }
+        for v in 0..V {
+            let c = self.c + v * S::LANES;
+            // SAFETY: the task's own output, by the caller's contract.
+            unsafe {
+                let value = pooling.finish(s, state[v], output.scale, output.at + c, len);
+                s.store_up_to(output.dst.ptr_at(output.place + c), value, len);
+            }
+        }
+    }
+}
+
+/// How a window's gradient is shared among its elements.
+trait Unpooling: Copy + Sync {
+    /// What a vector of the window's gradient is turned into, once for all its taps.
+    type Share<S: Simd>: Copy;
+    /// `at` is the first channel's place among all outputs, `len` how many lanes count.
+    fn share<S: Simd>(self, s: S, gradient: S::F, scale: f32, at: usize, len: usize) -> Self::Share<S>;
+    /// What the element under `tap` gets.
+    fn part<S: Simd>(self, s: S, share: Self::Share<S>, tap: usize) -> S::F;
+    /// What the window's gradient is multiplied with.
+    fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32;
+}
+
+#[derive(Clone, Copy)]
+struct TakenTap<'a, I> {
+    indices: &'a [I],
+}
+
+impl<I: Index> Unpooling for TakenTap<'_, I> {
+    /// The gradient and the tap that gets it.
+    type Share<S: Simd> = (S::F, S::F);
+
+    #[inline(always)]
+    fn share<S: Simd>(self, s: S, gradient: S::F, _: f32, at: usize, len: usize) -> (S::F, S::F) {
+        let mut taps = [0.0; MAX_LANES];
+        let indices = &self.indices[at..];
+        if let Some(indices) = indices.get(..S::LANES) {
+            // Lanes beyond `len` have no gradient, so their taps do not matter.
+            for lane in 0..S::LANES {
+                taps[lane] = indices[lane].tap();
+            }
+        } else {
+            for lane in 0..len {
+                taps[lane] = indices[lane].tap();
+            }
+        }
+        // SAFETY: a vector fits.
+        (gradient, unsafe { s.load(taps.as_ptr()) })
+    }
+    #[inline(always)]
+    fn part<S: Simd>(self, s: S, (gradient, taken): (S::F, S::F), tap: usize) -> S::F {
+        s.select_eq(taken, s.splat(tap as i32 as f32), gradient, s.zero())
+    }
+    #[inline(always)]
+    fn scale(self, _: &Pool2dGeometry, _: usize, _: usize) -> f32 {
+        1.0
+    }
+}
+
+impl Unpooling for Average {
+    type Share<S: Simd> = S::F;
+
+    #[inline(always)]
+    fn share<S: Simd>(self, s: S, gradient: S::F, scale: f32, _: usize, _: usize) -> S::F {
+        s.mul(gradient, s.splat(scale))
+    }
+    #[inline(always)]
+    fn part<S: Simd>(self, _: S, share: S::F, _: usize) -> S::F {
+        share
+    }
+    #[inline(always)]
+    fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32 {
+        Pooling::scale(self, g, oy, ox)
+    }
+}
+
+fn backward(cx: &Context, g: &Pool2dGeometry, unpooling: impl Unpooling, d_dst: Pixels, d_src: PixelsMut) {
+    g.assert_fit(d_src.data, d_src.ld, d_dst.data, d_dst.ld);
+    let (src_ld, d_src) = (d_src.ld, SharedMut::new(d_src.data));
+    // Each task owns rows of the input and gathers from all windows over them, in reading order.
+    for_each_piece(cx.exec, g.n * g.ih, rows_per_task(g.iw * g.c), |start, count, _worker| {
+        dispatch(cx.isa, Backward { g, unpooling, d_dst, d_src, src_ld, rows: start..start + count });
+    });
+}
+
+/// Input rows `rows`, counted through all images.
+struct Backward<'a, U> {
+    g: &'a Pool2dGeometry,
+    unpooling: U,
+    d_dst: Pixels<'a>,
+    d_src: SharedMut<'a, f32>,
+    src_ld: usize,
+    rows: Range<usize>,
+}
+
+impl<U: Unpooling> Kernel for Backward<'_, U> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let g = self.g;
+        for row in self.rows.clone() {
+            let (image, iy) = (row / g.ih, row % g.ih);
+            let (runs, len) = if self.src_ld == g.c { (1, g.iw * g.c) } else { (g.iw, g.c) };
+            for run in 0..runs {
+                // SAFETY: this task owns the row.
+                unsafe { self.d_src.range((row * g.iw + run) * self.src_ld, len) }.fill(0.0);
+            }
+            for oy in g.vertical().windows(iy, g.oh) {
+                for ox in 0..g.ow {
+                    // SAFETY: as above.
+                    unsafe { self.spread(s, row, (image * g.oh + oy) * g.ow + ox, [oy, ox]) };
+                }
+            }
+        }
+    }
+}
+
+impl<U: Unpooling> Backward<'_, U> {
+    /// Adds to input row `row` what it gets from the window of output pixel `pixel`, at `[oy, ox]` of its map.
+    ///
+    /// # Safety
+    /// This task owns the row.
+    #[inline(always)]
+    unsafe fn spread<S: Simd>(&self, s: S, row: usize, pixel: usize, [oy, ox]: [usize; 2]) {
+        let g = self.g;
+        let xs = g.horizontal().taps(ox);
+        let tap_row = (row % g.ih + g.pt - oy * g.sh) * g.kw;
+        let scale = self.unpooling.scale(g, oy, ox);
+        // Where windows do not overlap, an element gets its gradient once, and adding is spared.
+        let overlap = g.kh > g.sh || g.kw > g.sw;
+        let mut c = 0;
+        while c < g.c {
+            let len = S::LANES.min(g.c - c);
+            // SAFETY: the output pixel's channels lie inside `d_dst`.
+            let gradient = unsafe { s.load_up_to(self.d_dst.data.as_ptr().add(pixel * self.d_dst.ld + c), len) };
+            let share = self.unpooling.share(s, gradient, scale, pixel * g.c + c, len);
+            for x in xs.clone() {
+                let place = (row * g.iw + ox * g.sw + x - g.pl) * self.src_ld + c;
+                let part = self.unpooling.part(s, share, tap_row + x);
+                // Lanes beyond the channels hold zeros: right for the pixels that follow until their own turn
+                // comes, which it has not where all channels fit a vector. This spares narrow maps the masks.
+                let spill = !overlap
+                    && g.c <= S::LANES
+                    && self.src_ld == g.c
+                    && place + S::LANES <= (row + 1) * g.iw * g.c;
+                // SAFETY: elements of this task's row.
+                unsafe {
+                    let place = self.d_src.ptr_at(place);
+                    if spill {
+                        s.store(place, part);
+                    } else if overlap {
+                        s.store_up_to(place, s.add(s.load_up_to(place, len), part), len);
+                    } else {
+                        s.store_up_to(place, part, len);
+                    }
+                }
+            }
+            c += len;
+        }
+    }
+}

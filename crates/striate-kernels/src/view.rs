@@ -26,6 +26,12 @@ impl<'a> Pixels<'a> {
     pub fn new(data: &'a [f32], ld: usize) -> Self {
         Self { data, ld }
     }
+
+    /// The first `channels` elements of pixel `pixel`.
+    #[inline(always)]
+    pub fn row(&self, pixel: usize, channels: usize) -> &'a [f32] {
+        &self.data[pixel * self.ld..][..channels]
+    }
 }
 
 impl<'a> PixelsMut<'a> {
