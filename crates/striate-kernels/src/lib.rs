@@ -26,6 +26,7 @@ pub mod reference;
 pub mod rng;
 pub mod simd;
 pub mod softmax;
+mod strided;
 pub mod upsample;
 pub mod view;
 

@@ -4,6 +4,7 @@ mod maps;
 
 use maps::*;
 use striate_kernels::batch_norm::{self, BatchNorm, Epilogue, Gate, Gradients, Normalizer, Running};
+use striate_kernels::lrn::LocalResponseNorm;
 use striate_kernels::{Context, PixelsMut, reference};
 
 const EPS: f64 = f32::EPSILON as f64;
@@ -167,4 +168,56 @@ fn folded_batch_norm_is_one_scale_and_shift() {
             assert_close(&format!("{shape:?} {isa}"), &got[0], &expected, 6.0 * EPS);
         });
     }
+}
+
+#[test]
+fn local_response_norm_agrees_with_the_reference() {
+    let sizes = [(5, 0.75), (1, 0.75), (4, 0.75), (3, 0.5), (9, 1.0), (2, 0.6)];
+    for (seed, (shape, (size, beta))) in
+        SHAPES.into_iter().flat_map(|shape| sizes.map(|size| (shape, size))).enumerate()
+    {
+        let [n, channels, h, w] = shape;
+        if n * channels * h * w > 1 << 14 {
+            continue;
+        }
+        let op = LocalResponseNorm { size, alpha: 0.3, beta, k: 1.5 };
+        let mut random = Random::new(seed as u64 + 300);
+        let [src, d_dst] = [0.0; 2].map(|offset| random.vec(n * channels * h * w, 2.0, offset));
+        let expected =
+            [reference::lrn::forward(&op, shape, &src), reference::lrn::backward(&op, shape, &src, &d_dst)];
+        for ld in [channels, channels + 1] {
+            let [src, d_dst] = [&src, &d_dst].map(|x| to_nhwc(shape, x, ld));
+            let compute = |cx: &Context| {
+                let mut workspace = vec![f32::NAN; op.workspace_len(channels, cx.exec.workers())];
+                let size = [n * h * w, channels];
+                let dst = written(shape, ld, |dst| op.forward(cx, size, view(&src, ld), dst, &mut workspace));
+                let d_src = written(shape, ld, |d_src| {
+                    op.backward(cx, size, [view(&src, ld), view(&d_dst, ld)], d_src, &mut workspace);
+                });
+                vec![dst, d_src]
+            };
+            for_each_context(compute, |isa, got| {
+                // A window's sum, the power and its factors: some `size` + 8 roundings.
+                let tolerance = (size + 8) as f64 * EPS;
+                assert_close(
+                    &format!("dst {shape:?} size {size} β {beta} {isa}"),
+                    &got[0],
+                    &expected[0],
+                    tolerance,
+                );
+                assert_close(
+                    &format!("d_src {shape:?} size {size} β {beta} {isa}"),
+                    &got[1],
+                    &expected[1],
+                    2.0 * tolerance,
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn local_response_norm_windows_lean_to_lower_channels_where_even() {
+    let op = LocalResponseNorm { size: 4, alpha: 1.0, beta: 0.75, k: 1.0 };
+    assert_eq!([0, 5, 9].map(|c| op.window(c, 10)), [0..2, 3..7, 7..10]);
 }
