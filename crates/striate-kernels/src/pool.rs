@@ -294,7 +294,8 @@ impl Pooling for Average {
     }
     #[inline(always)]
     fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32 {
-        let count = |axis: Axis, o| if self.count_include_pad { axis.padded_len(o) } else { axis.taps(o).len() };
+        let count =
+            |axis: Axis, o| if self.count_include_pad { axis.padded_len(o) } else { axis.taps(o).len() };
         // At least 1: an empty window's sum is 0 and stays it.
         1.0 / (count(g.vertical(), oy) * count(g.horizontal(), ox)).max(1) as f32
     }
@@ -370,7 +371,9 @@ impl<P: Pooling> Kernel for Forward<'_, P> {
                         && output.at + window.c + S::LANES <= row_end
                         && window.end() + S::LANES <= self.src.data.len();
                     // SAFETY: as above; lanes that spill stay inside `src` and this task's output row.
-                    unsafe { window.pool::<S, P, 1>(s, self.pooling, &output, if spill { S::LANES } else { len }) };
+                    unsafe {
+                        window.pool::<S, P, 1>(s, self.pooling, &output, if spill { S::LANES } else { len })
+                    };
                     window.c += len;
                 }
             }
@@ -413,7 +416,13 @@ impl Window<'_> {
     /// # Safety
     /// Those lanes of all taps lie inside `src`, those of `output` in what this task owns.
     #[inline(always)]
-    unsafe fn pool<S: Simd, P: Pooling, const V: usize>(&self, s: S, pooling: P, output: &Output, len: usize) {
+    unsafe fn pool<S: Simd, P: Pooling, const V: usize>(
+        &self,
+        s: S,
+        pooling: P,
+        output: &Output,
+        len: usize,
+    ) {
         let mut state = [pooling.start(s, self.ys.start * self.kw + self.xs.start); V];
         for (row, y) in self.ys.clone().enumerate() {
             let mut at = self.origin + row * self.row_ld + self.c;
@@ -561,7 +570,8 @@ impl<U: Unpooling> Backward<'_, U> {
         while c < g.c {
             let len = S::LANES.min(g.c - c);
             // SAFETY: the output pixel's channels lie inside `d_dst`.
-            let gradient = unsafe { s.load_up_to(self.d_dst.data.as_ptr().add(pixel * self.d_dst.ld + c), len) };
+            let gradient =
+                unsafe { s.load_up_to(self.d_dst.data.as_ptr().add(pixel * self.d_dst.ld + c), len) };
             let share = self.unpooling.share(s, gradient, scale, pixel * g.c + c, len);
             for x in xs.clone() {
                 let place = (row * g.iw + ox * g.sw + x - g.pl) * self.src_ld + c;

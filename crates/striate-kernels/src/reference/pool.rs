@@ -39,13 +39,17 @@ fn windows(g: &Pool2dGeometry) -> Vec<Window> {
 /// The (tap, place in the input array) that a window takes: the first greatest, or the last NaN.
 fn greatest(window: &Window, src: &[f64]) -> Option<(usize, usize)> {
     let nan = window.taps.iter().rev().find(|tap| src[tap.1].is_nan());
-    let first = || window.taps.iter().copied().reduce(|best, tap| if src[tap.1] > src[best.1] { tap } else { best });
+    let first =
+        || window.taps.iter().copied().reduce(|best, tap| if src[tap.1] > src[best.1] { tap } else { best });
     nan.copied().or_else(first)
 }
 
-/// The greatest element of each window (−∞ of none), and its tap (0 of none).
-pub fn max(g: &Pool2dGeometry, src: &[f64]) -> (Vec<f64>, Vec<usize>) {
-    let pool = |window: &Window| greatest(window, src).map_or((f64::NEG_INFINITY, 0), |(tap, i)| (src[i], tap));
+/// The greatest element of each window, −∞ of none, and its tap.
+pub fn max(g: &Pool2dGeometry, src: &[f64]) -> (Vec<f64>, Vec<Option<usize>>) {
+    let pool = |window: &Window| match greatest(window, src) {
+        Some((tap, place)) => (src[place], Some(tap)),
+        None => (f64::NEG_INFINITY, None),
+    };
     windows(g).iter().map(pool).unzip()
 }
 
