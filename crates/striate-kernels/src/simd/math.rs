@@ -26,11 +26,8 @@ pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     // ln 2 in two parts, so that k times the first is exact and r keeps full precision.
     let r = s.mul_add(k, s.splat(-355.0 / 512.0), x);
     let r = s.mul_add(k, s.splat(2.121_944_4e-4), r);
-    let q = polynomial(
-        s,
-        r,
-        [5.000_000_1e-1, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_2e-4],
-    );
+    let q =
+        polynomial(s, r, [0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_2e-4]);
     let e = s.add(s.mul_add(q, s.mul(r, r), r), s.splat(1.0));
     // 2ᵏ in two factors: k reaches −150 and 128, beyond the exponents of normal numbers.
     let half = s.round(s.mul(k, s.splat(0.5)));
@@ -50,11 +47,8 @@ pub fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     let (one, two) = (s.splat(1.0), s.splat(2.0));
     // Near 0 an odd polynomial (Cephes' `tanhf`): 1 − 2/(e²ˣ + 1) would cancel.
     let square = s.mul(x, x);
-    let near = polynomial(
-        s,
-        square,
-        [-3.333_328_2e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_908_9e-2, -5.704_988_7e-3],
-    );
+    let near =
+        polynomial(s, square, [-0.333_332_82, 0.133_314_42, -0.053_739_715, 2.063_908_9e-2, -5.704_988_7e-3]);
     let near = s.mul_add(s.mul(near, square), x, x);
     let size = abs(s, x);
     let far = s.sub(one, s.div(two, s.add(exp(s, s.mul(two, size)), one)));
