@@ -183,9 +183,37 @@ fn check_gather(g: &Conv2dGeometry, pass: Pass, setting: Setting) {
     }
 }
 
+/// The gradients of weights and bias.
+fn run_weights(cx: &Context, g: &Conv2dGeometry, setting: Setting) -> (Vec<f32>, Vec<f32>) {
+    let (src_shape, dst_shape) = ((g.n, g.ic, g.ih * g.iw), (g.n, g.oc, g.oh() * g.ow()));
+    let (src_ld, dst_ld) = (g.ic + setting.gap.0, g.oc + setting.gap.1);
+    let src = spread(&noise(g.n * g.ic * g.ih * g.iw, 1), src_shape, src_ld);
+    let d_dst = spread(&noise(g.n * g.oc * g.oh() * g.ow(), 2), dst_shape, dst_ld);
+    let pass = BackwardWeights::new(cx.isa, g, src_ld, dst_ld).unwrap();
+    let mut workspace = vec![f32::NAN; pass.workspace_len(cx.exec.workers())];
+    let (mut d_weights, mut d_bias) = (vec![f32::NAN; g.weights_len()], vec![f32::NAN; g.oc]);
+    let bias = setting.bias.then_some(&mut d_bias[..]);
+    pass.run(cx, &src, &d_dst, &mut d_weights, bias, &mut workspace);
+    (d_weights, d_bias)
+}
+
+fn check_weights(g: &Conv2dGeometry, setting: Setting) {
+    let (src, d_dst) = (noise(g.n * g.ic * g.ih * g.iw, 1), noise(g.n * g.oc * g.oh() * g.ow(), 2));
+    let (weights, bias) = reference::conv::backward_weights(g, &widen(&src), &widen(&d_dst));
+    let terms = g.n * g.oh() * g.ow();
+    for isa in Isa::present() {
+        let (d_weights, d_bias) = run_weights(&Context { isa, exec: &Serial }, g, setting);
+        assert_close(&format!("d_weights {isa} {g}"), &d_weights, &weights, terms);
+        if setting.bias {
+            assert_close(&format!("d_bias {isa} {g}"), &d_bias, &bias, terms);
+        }
+    }
+}
+
 fn check_all(g: &Conv2dGeometry, setting: Setting) {
     check_gather(g, Pass::Forward, setting);
     check_gather(g, Pass::BackwardData, setting);
+    check_weights(g, setting);
 }
 
 /// Geometries at the edges of tiles, panels, blocks and orders.
@@ -311,6 +339,11 @@ fn bits_do_not_depend_on_the_number_of_workers() {
             for workers in 1..=3 {
                 assert!(alone == run(&Pool::new(workers)), "{pass:?} {g} differs with {workers} workers");
             }
+        }
+        let alone = run_weights(&Context::new(&Serial), &g, Setting::ALL);
+        for workers in 1..=3 {
+            let spread = run_weights(&Context::new(&Pool::new(workers)), &g, Setting::ALL);
+            assert!(alone == spread, "gradients of weights of {g} differ with {workers} workers");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Depthwise convolution: each channel by itself, a vector of channels at a time.
 
-use super::tile::{Reduction, Sink, TileFn, begin, finish, load_row};
+use super::outer::Products;
+use super::tile::{Reduction, Sink, TileFn, begin, finish, instance, load_row};
 use crate::simd::Simd;
 
 /// Pixels of a full tile.
@@ -10,21 +11,16 @@ pub(super) const VECTORS: usize = 2;
 
 /// The kernel for a tile of `pixels` × `vectors` whose rows hold one value for each lane, runs of one step.
 pub(super) fn tile_fn<S: Simd>(pixels: usize, vectors: usize) -> TileFn<S> {
-    macro_rules! column {
-        ($vectors:literal: $($pixels:literal)*) => {{
-            const { assert!([$($pixels),*].len() == PIXELS) };
-            [$(tile::<S, $pixels, $vectors>),*][pixels - 1]
-        }};
-    }
-    match vectors {
-        1 => column!(1: 1 2 3 4 5 6),
-        _ => column!(2: 1 2 3 4 5 6),
-    }
+    instance!(tile::<S>, pixels, vectors)
 }
 
 /// # Safety
 /// As [`TileFn`].
 unsafe fn tile<S: Simd, const P: usize, const V: usize>(s: S, r: &Reduction, sink: &Sink) {
+    // Larger tiles have no caller; they are not worth their code.
+    if const { P > PIXELS || V > VECTORS } {
+        return;
+    }
     s.vectorize(
         #[inline(always)]
         // SAFETY: the rows hold `V - 1` vectors and `tail` lanes from `first`, the panel `V` vectors for each
@@ -43,6 +39,52 @@ unsafe fn tile<S: Simd, const P: usize, const V: usize>(s: S, r: &Reduction, sin
                 }
             }
             finish(s, sink, sums);
+        },
+    )
+}
+
+/// The kernel of the weights' gradient for `vectors` of channels under one tap.
+pub(super) fn gradient_fn<S: Simd>(vectors: usize) -> super::outer::TileFn<S> {
+    match vectors {
+        1 => gradient::<S, 1>,
+        _ => gradient::<S, VECTORS>,
+    }
+}
+
+/// # Safety
+/// As [`TileFn`](super::outer::TileFn), the source pointers valid for the destination's channels.
+unsafe fn gradient<S: Simd, const V: usize>(s: S, products: &Products) {
+    /// Sums kept apart, so that each multiply-add need not wait for the one before.
+    const APART: usize = 4;
+    s.vectorize(
+        #[inline(always)]
+        // SAFETY: the caller's contract.
+        || unsafe {
+            let mut sums = [[s.zero(); V]; APART];
+            if products.resume {
+                sums[0] = load_row::<S, V>(s, products.sums, S::LANES);
+            }
+            let mut add = |apart: usize, index: usize| {
+                let [src, dst] = *products.pairs.add(index);
+                let src = load_row::<S, V>(s, src.wrapping_offset(products.src), products.tail);
+                let dst = load_row::<S, V>(s, dst.add(products.dst), products.tail);
+                for v in 0..V {
+                    sums[apart][v] = s.mul_add(src[v], dst[v], sums[apart][v]);
+                }
+            };
+            let whole = products.len / APART * APART;
+            for first in (0..whole).step_by(APART) {
+                for apart in 0..APART {
+                    add(apart, first + apart);
+                }
+            }
+            for index in whole..products.len {
+                add(0, index);
+            }
+            for v in 0..V {
+                let sum = s.add(s.add(sums[0][v], sums[1][v]), s.add(sums[2][v], sums[3][v]));
+                s.store(products.sums.add(v * S::LANES), sum);
+            }
         },
     )
 }

@@ -5,12 +5,14 @@
 //! by pixel tile, panel by panel. Where the panels of a task exceed the cache, the reduction is cut as well and
 //! the partial sums wait in the destination.
 
+use super::axis::Axis;
 use super::depthwise;
 use super::panels::{Panel, Panels, Product};
 use super::tile::{MAX_PIXELS, Machine, Reduction, Sink, tile_fn};
+use super::window::{Image, Window};
+use crate::Pixels;
 use crate::exec::SharedMut;
 use crate::simd::{Kernel, Simd};
-use crate::Pixels;
 use std::ops::Range;
 
 /// Floats of weights that stay in the L2 cache beside what streams through it.
@@ -25,65 +27,6 @@ const TASK_MACS: usize = 2 << 20;
 const TASK_PIXELS: usize = 96;
 /// The most tasks worth making.
 const MAX_TASKS: usize = 512;
-
-/// One axis of a gather.
-#[derive(Clone, Debug)]
-pub(super) struct Axis {
-    /// Lines computed.
-    pub(super) lines: usize,
-    /// Source lines from one computed line to the next.
-    pub(super) stride: usize,
-    /// Source line of each tap for line 0, ascending.
-    pub(super) taps: Vec<isize>,
-    /// Lines of the source; those outside hold zeros.
-    pub(super) src_lines: usize,
-    /// Line 0's place in the destination.
-    pub(super) dst_first: usize,
-    /// From one computed line's place to the next one's.
-    pub(super) dst_step: usize,
-    /// Lines of the destination.
-    pub(super) dst_lines: usize,
-}
-
-impl Axis {
-    /// The one line of a problem without extent.
-    fn point() -> Self {
-        Self { lines: 1, stride: 1, taps: vec![0], src_lines: 1, dst_first: 0, dst_step: 1, dst_lines: 1 }
-    }
-
-    /// Whether each line is computed from the same line of the source alone.
-    fn is_identity(&self) -> bool {
-        self.taps == [0]
-            && (self.stride, self.dst_first, self.dst_step) == (1, 0, 1)
-            && self.lines == self.src_lines
-            && self.lines == self.dst_lines
-    }
-
-    /// First source line any tap reads, and how many from there to the last for `lines` computed lines.
-    fn span(&self, lines: usize) -> (isize, usize) {
-        let (first, last) = (self.taps.first().map_or(0, |t| *t), self.taps.last().map_or(0, |t| *t));
-        (first, (lines - 1) * self.stride + (last - first) as usize + 1)
-    }
-
-    /// Whether the taps are neighbours and their source lines merge into a run.
-    fn is_run(&self) -> bool {
-        self.taps.len() > 1 && self.taps.windows(2).all(|pair| pair[1] == pair[0] + 1)
-    }
-
-    /// Whether no tap leaves the source.
-    fn is_inside(&self) -> bool {
-        let (first, count) = self.span(self.lines);
-        first >= 0 && first as usize + count <= self.src_lines
-    }
-
-    /// How many (line, tap) pairs lie in the source.
-    fn live(&self) -> usize {
-        let inside = |line: usize, tap: isize| {
-            (0..self.src_lines as isize).contains(&((line * self.stride) as isize + tap))
-        };
-        (0..self.lines).map(|line| self.taps.iter().filter(|tap| inside(line, **tap)).count()).sum()
-    }
-}
 
 /// The order in which pixels come to tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -416,27 +359,14 @@ impl Task<'_> {
         let (first_tap, count) = rows.span(inner.len());
         let first_row = (inner.start * rows.stride) as isize + first_tap;
         let (first_col, width) = gather.span_cols();
-        let real = first_col.max(0)..(first_col + width as isize).min(cols.src_lines as isize);
-        let image = &self.call.src[outer * image_len..];
-        for (index, copy) in self.scratch.chunks_exact_mut(width * channels).take(count).enumerate() {
-            let row = first_row + index as isize;
-            if !(0..rows.src_lines as isize).contains(&row) || real.is_empty() {
-                copy.fill(0.0);
-                continue;
-            }
-            let first = (real.start - first_col) as usize * channels;
-            let last = (real.end - first_col) as usize * channels;
-            copy[..first].fill(0.0);
-            copy[last..].fill(0.0);
-            let row = &image[(row as usize * cols.src_lines + real.start as usize) * ld..];
-            if ld == channels {
-                copy[first..last].copy_from_slice(&row[..last - first]);
-            } else {
-                for (pixel, copy) in copy[first..last].chunks_exact_mut(channels).enumerate() {
-                    copy.copy_from_slice(&row[pixel * ld..pixel * ld + channels]);
-                }
-            }
-        }
+        let image = Image {
+            data: &self.call.src[outer * image_len..],
+            rows: rows.src_lines,
+            cols: cols.src_lines,
+            channels,
+            ld,
+        };
+        Window { first_row, rows: count, first_col, cols: width }.copy(&image, self.scratch);
         Source { base: self.scratch.as_ptr(), image_len: 0, first_row, first_col, cols: width, ld: channels }
     }
 

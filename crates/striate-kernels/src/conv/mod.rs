@@ -6,15 +6,20 @@
 //! [`BackwardWeights`] reduces over pixels; all rest on register tiles of pixels (or source channels) × vectors
 //! of channels, on activations as they lie in memory: no unfolding into columns.
 
+mod axis;
 mod depthwise;
 mod gather;
 mod geometry;
+mod outer;
 mod panels;
 mod pass;
 mod tile;
+mod weights;
+mod window;
 
 pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, ParseGeometryError};
 pub use pass::{BackwardData, Forward};
+pub use weights::BackwardWeights;
 
 use crate::Pixels;
 

@@ -2,9 +2,14 @@
 //! the other.
 
 use super::depthwise;
+use super::geometry::Conv2dGeometry;
 use super::tile::Machine;
 use crate::Context;
 use crate::exec::SharedMut;
+use std::ops::Range;
+
+/// Channels packed together: so many read and as many written ones stay in the L1 cache in both layouts.
+pub(super) const BLOCK: usize = 16;
 
 /// How written channels depend on read ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +21,11 @@ pub(super) enum Product {
 }
 
 impl Product {
+    /// That of a convolution.
+    pub(super) fn of(g: &Conv2dGeometry) -> Self {
+        if g.groups > 1 && g.groups == g.ic && g.groups == g.oc { Self::Depthwise } else { Self::Dense }
+    }
+
     /// Vectors of the widest panel.
     fn max_vectors(self, machine: Machine) -> usize {
         match self {
@@ -58,6 +68,20 @@ pub(super) struct WeightStrides {
     pub(super) read: usize,
 }
 
+impl WeightStrides {
+    /// Those of a pass that reads source channels and writes destination channels.
+    pub(super) fn forward(g: &Conv2dGeometry) -> Self {
+        let kernel = g.kh * g.kw;
+        let written = g.group_ic() * kernel;
+        Self { group: g.group_oc() * written, written, read: kernel }
+    }
+
+    /// Those of a pass in the opposite direction.
+    pub(super) fn transposed(self) -> Self {
+        Self { written: self.read, read: self.written, ..self }
+    }
+}
+
 /// The panels of a pass, in the order of their channels.
 #[derive(Clone, Debug)]
 pub(super) struct Panels {
@@ -76,17 +100,21 @@ pub(super) struct Panels {
 }
 
 impl Panels {
-    /// Panels for `groups` groups of `group_src` channels read and `group_dst` written, as wide as the machine's
-    /// tiles or nearly so: a group's vectors are spread evenly. To depthwise panels all channels are one group,
-    /// of which each written channel reads one.
+    /// Panels for `groups` groups of the channels read (`src`) and written (`dst`), as wide as the machine's tiles
+    /// or nearly so: a group's vectors are spread evenly. To depthwise panels all channels are one group, of
+    /// which each written channel reads one.
     pub(super) fn new(
         machine: Machine,
         product: Product,
         groups: usize,
-        (group_src, group_dst): (usize, usize),
+        (src, dst): (usize, usize),
         taps: Vec<usize>,
         strides: WeightStrides,
     ) -> Self {
+        let (groups, group_src, group_dst, strides) = match product {
+            Product::Dense => (groups, src / groups, dst / groups, strides),
+            Product::Depthwise => (1, 1, dst, WeightStrides { group: 0, written: strides.group, read: 0 }),
+        };
         let vectors = group_dst.div_ceil(machine.lanes);
         let count = vectors.div_ceil(product.max_vectors(machine));
         let mut list = Vec::with_capacity(groups * count);
@@ -124,6 +152,12 @@ impl Panels {
         panel.packed + step * panel.vectors * self.lanes
     }
 
+    /// The first element of the weights (oc, ic / groups, kh, kw) in a panel, of kernel element 0.
+    fn origin(&self, panel: &Panel) -> usize {
+        let (group, channel) = (panel.dst_channel / self.group_dst, panel.dst_channel % self.group_dst);
+        group * self.strides.group + channel * self.strides.written
+    }
+
     /// Packs `weights`, those of each written channel times its `scale`.
     pub(super) fn pack(&self, cx: &Context, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
         assert_eq!(packed.len(), self.len, "packed weights");
@@ -141,15 +175,11 @@ impl Panels {
     }
 
     fn pack_panel(&self, panel: &Panel, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
-        /// Read channels packed together: with as many written ones they stay in the L1 cache both ways.
-        const BLOCK: usize = 16;
         let width = panel.vectors * self.lanes;
         if panel.channels < width {
             packed.fill(0.0);
         }
-        let strides = self.strides;
-        let group = panel.dst_channel / self.group_dst;
-        let origin = group * strides.group + panel.dst_channel % self.group_dst * strides.written;
+        let (origin, strides) = (self.origin(panel), self.strides);
         for first_lane in (0..panel.channels).step_by(BLOCK) {
             for first in (0..self.group_src).step_by(BLOCK) {
                 for lane in first_lane..panel.channels.min(first_lane + BLOCK) {
@@ -160,6 +190,36 @@ impl Panels {
                             packed[(tap * self.group_src + channel) * width + lane] =
                                 scale * weights[element + kernel];
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The inverse of packing for some read channels of a panel, from `packed`, which begins with the first panel,
+    /// to `weights`.
+    ///
+    /// # Safety
+    /// No other task may touch those channels of the panel, neither in `packed` nor in `weights`.
+    pub(super) unsafe fn unpack(
+        &self,
+        panel: &Panel,
+        channels: Range<usize>,
+        packed: &SharedMut<f32>,
+        weights: &SharedMut<f32>,
+    ) {
+        let (origin, strides) = (self.origin(panel), self.strides);
+        for first_lane in (0..panel.channels).step_by(BLOCK) {
+            let lanes = first_lane..panel.channels.min(first_lane + BLOCK);
+            for channel in channels.clone() {
+                for (tap, kernel) in self.taps.iter().enumerate() {
+                    let row = self.step(panel, tap * self.group_src + channel) + lanes.start;
+                    // SAFETY: this task's own, by the caller's contract.
+                    let row = unsafe { packed.range(row, lanes.len()) };
+                    let first = origin + channel * strides.read + kernel + first_lane * strides.written;
+                    for (lane, value) in row.iter().enumerate() {
+                        // SAFETY: an element of the weights, this task's own by the caller's contract.
+                        unsafe { *weights.ptr_at(first + lane * strides.written) = *value };
                     }
                 }
             }

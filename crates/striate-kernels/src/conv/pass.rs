@@ -1,7 +1,8 @@
 //! Forward and backward-data: one gather, or one for each phase of the stride.
 
 use super::Epilogue;
-use super::gather::{Axis, Call, Gather};
+use super::axis::{Axis, kernel_elements};
+use super::gather::{Call, Gather};
 use super::geometry::{Conv2dGeometry, GeometryError};
 use super::panels::{Panels, Product, WeightStrides};
 use super::tile::Machine;
@@ -26,39 +27,24 @@ struct Pass {
     zeros: Vec<f32>,
 }
 
-/// The taps of one axis that meet in one phase: (source line for line 0, kernel index), by source line.
-type Taps = Vec<(isize, usize)>;
-
 impl Pass {
-    /// `rows` and `cols` list the phases of each axis with their taps; a phase's axis comes without taps.
+    /// Every pair of `rows` and `cols` is a phase.
     fn new(
         isa: Isa,
         g: &Conv2dGeometry,
         (src, dst): (Map, Map),
-        (rows, cols): (Vec<(Axis, Taps)>, Vec<(Axis, Taps)>),
+        (rows, cols): (Vec<Axis>, Vec<Axis>),
         strides: WeightStrides,
     ) -> Self {
         let machine = Machine::up_to(isa);
-        let depthwise = g.groups > 1 && g.groups == g.ic && g.groups == g.oc;
-        let (product, groups, channels) = if depthwise {
-            (Product::Depthwise, 1, (1, g.groups))
-        } else {
-            (Product::Dense, g.groups, (src.channels / g.groups, dst.channels / g.groups))
-        };
-        let strides =
-            if depthwise { WeightStrides { group: 0, written: strides.group, read: 0 } } else { strides };
+        let product = Product::of(g);
         let mut phases = Vec::with_capacity(rows.len() * cols.len());
-        for (rows, row_taps) in &rows {
-            for (cols, col_taps) in &cols {
-                let kernel = |&(_, ky): &(isize, usize)| col_taps.iter().map(move |(_, kx)| ky * g.kw + kx);
-                let taps = row_taps.iter().flat_map(kernel).collect();
-                let panels = Panels::new(machine, product, groups, channels, taps, strides);
-                let axis = |axis: &Axis, taps: &Taps| Axis {
-                    taps: taps.iter().map(|(line, _)| *line).collect(),
-                    ..axis.clone()
-                };
-                let axes = (axis(rows, row_taps), axis(cols, col_taps));
-                phases.push(Gather::new(machine, product, g.n, axes, src.ld, panels));
+        for rows in &rows {
+            for cols in &cols {
+                let elements = kernel_elements(rows, cols, g.kw);
+                let channels = (src.channels, dst.channels);
+                let panels = Panels::new(machine, product, g.groups, channels, elements, strides);
+                phases.push(Gather::new(machine, product, g.n, (rows.clone(), cols.clone()), src.ld, panels));
             }
         }
         let zeros = vec![0.0; phases.iter().map(Gather::row_len).max().unwrap_or(0)];
@@ -218,30 +204,8 @@ pass! {
     /// The forward pass of a convolution: (n, ic, ih, iw) to (n, oc, oh, ow).
     Forward: "src" -> "dst",
     |isa, g, src, dst| {
-        let axis = |lines, src_lines, kernel: usize, stride, dilation: usize, padding: usize| {
-            let taps = (0..kernel).map(|k| ((k * dilation) as isize - padding as isize, k)).collect();
-            let axis = Axis {
-                lines,
-                stride,
-                taps: Vec::new(),
-                src_lines,
-                dst_first: 0,
-                dst_step: 1,
-                dst_lines: lines,
-            };
-            vec![(axis, taps)]
-        };
-        let axes = (
-            axis(g.oh(), g.ih, g.kh, g.sh, g.dh, g.pt),
-            axis(g.ow(), g.iw, g.kw, g.sw, g.dw, g.pl),
-        );
-        let kernel = g.kh * g.kw;
-        let strides = WeightStrides {
-            group: g.group_oc() * g.group_ic() * kernel,
-            written: g.group_ic() * kernel,
-            read: kernel,
-        };
-        Pass::new(isa, g, (src, dst), axes, strides)
+        let (rows, cols) = Axis::forward_pair(g);
+        Pass::new(isa, g, (src, dst), (vec![rows], vec![cols]), WeightStrides::forward(g))
     }
 }
 
@@ -254,38 +218,10 @@ pass! {
     /// reads the latter and writes the former.
     BackwardData: "d_dst" -> "d_src",
     |isa, g, src, dst| {
-        let phases = |src_lines: usize, dst_lines: usize, kernel: usize, stride: usize, dilation: usize, padding: usize| {
-            let phase = |first: usize| {
-                let axis = Axis {
-                    lines: (src_lines - first).div_ceil(stride),
-                    stride: 1,
-                    taps: Vec::new(),
-                    src_lines: dst_lines,
-                    dst_first: first,
-                    dst_step: stride,
-                    dst_lines: src_lines,
-                };
-                // Source line first + stride · i met tap k in destination line i + (first + padding − k · dilation) / stride.
-                let distance = |k: usize| (first + padding) as isize - (k * dilation) as isize;
-                let taps = (0..kernel)
-                    .rev()
-                    .filter(|k| distance(*k) % stride as isize == 0)
-                    .map(|k| (distance(k) / stride as isize, k))
-                    .collect();
-                (axis, taps)
-            };
-            (0..stride.min(src_lines)).map(phase).collect()
-        };
         let axes = (
-            phases(g.ih, g.oh(), g.kh, g.sh, g.dh, g.pt),
-            phases(g.iw, g.ow(), g.kw, g.sw, g.dw, g.pl),
+            Axis::backward_phases((g.ih, g.oh()), g.kh, g.sh, g.dh, g.pt),
+            Axis::backward_phases((g.iw, g.ow()), g.kw, g.sw, g.dw, g.pl),
         );
-        let kernel = g.kh * g.kw;
-        let strides = WeightStrides {
-            group: g.group_oc() * g.group_ic() * kernel,
-            written: kernel,
-            read: g.group_ic() * kernel,
-        };
-        Pass::new(isa, g, (dst, src), axes, strides)
+        Pass::new(isa, g, (dst, src), axes, WeightStrides::forward(g).transposed())
     }
 }

@@ -11,6 +11,22 @@ pub(super) const MAX_PIXELS: usize = 12;
 /// The most vectors of any tile.
 const MAX_VECTORS: usize = 4;
 
+/// The instance of a kernel generic over the instruction set, rows and vectors for numbers known at run time.
+macro_rules! instance {
+    ($kernel:ident::<$s:ident>, $rows:expr, $vectors:expr) => {
+        match $vectors {
+            1 => instance!(row $kernel::<$s>, $rows, 1, 1 2 3 4 5 6 7 8 9 10 11 12),
+            2 => instance!(row $kernel::<$s>, $rows, 2, 1 2 3 4 5 6 7 8 9 10 11 12),
+            3 => instance!(row $kernel::<$s>, $rows, 3, 1 2 3 4 5 6 7 8 9 10 11 12),
+            _ => instance!(row $kernel::<$s>, $rows, 4, 1 2 3 4 5 6 7 8 9 10 11 12),
+        }
+    };
+    (row $kernel:ident::<$s:ident>, $rows:expr, $vectors:literal, $($n:literal)*) => {
+        [$($kernel::<$s, $n, $vectors>),*][$rows - 1]
+    };
+}
+pub(super) use instance;
+
 /// What an instruction set offers to tiles.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Machine {
@@ -47,7 +63,7 @@ impl Machine {
 }
 
 /// Accumulators, the vectors of weights and one broadcast must fit the registers.
-const fn max_pixels(registers: usize, vectors: usize) -> usize {
+pub(super) const fn max_pixels(registers: usize, vectors: usize) -> usize {
     let fit = (registers - vectors - 1) / vectors;
     if fit < MAX_PIXELS { fit } else { MAX_PIXELS }
 }
@@ -101,18 +117,7 @@ pub(super) type TileFn<S> = unsafe fn(S, &Reduction, &Sink);
 /// The kernel for a tile of `pixels` × `vectors`, within the machine's limits.
 pub(super) fn tile_fn<S: Simd>(pixels: usize, vectors: usize) -> TileFn<S> {
     debug_assert!((1..=max_pixels(S::REGISTERS, vectors)).contains(&pixels), "{pixels}x{vectors}");
-    macro_rules! column {
-        ($vectors:literal: $($pixels:literal)*) => {{
-            const { assert!([$($pixels),*].len() == MAX_PIXELS) };
-            [$(tile::<S, $pixels, $vectors>),*][pixels - 1]
-        }};
-    }
-    match vectors {
-        1 => column!(1: 1 2 3 4 5 6 7 8 9 10 11 12),
-        2 => column!(2: 1 2 3 4 5 6 7 8 9 10 11 12),
-        3 => column!(3: 1 2 3 4 5 6 7 8 9 10 11 12),
-        _ => column!(4: 1 2 3 4 5 6 7 8 9 10 11 12),
-    }
+    instance!(tile::<S>, pixels, vectors)
 }
 
 /// # Safety

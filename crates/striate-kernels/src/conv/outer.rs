@@ -1,0 +1,74 @@
+//! The register tile of the weights' gradient: a few source channels × a few vectors of destination channels,
+//! summed over pixels.
+
+use super::tile::{instance, load_row, max_pixels};
+use crate::simd::Simd;
+
+/// A pixel's source under one tap, and its destination.
+pub(super) type Pair = [*const f32; 2];
+
+/// Pixels whose outer products (source channels × destination channels) a tile sums.
+#[derive(Clone, Copy)]
+pub(super) struct Products {
+    pub(super) pairs: *const Pair,
+    pub(super) len: usize,
+    /// Added to the source pointers.
+    pub(super) src: isize,
+    /// Added to the destination pointers.
+    pub(super) dst: usize,
+    /// Destination channels in the last vector, at least 1.
+    pub(super) tail: usize,
+    /// The sums, whole vectors, one row for each source channel.
+    pub(super) sums: *mut f32,
+    /// Whether sums begin with what they hold; else with zeros.
+    pub(super) resume: bool,
+}
+
+/// Computes one tile with the given vectors.
+///
+/// # Safety
+/// All pairs must be valid for the tile's rows and destination channels, the sums for its rows × vectors.
+pub(super) type TileFn<S> = unsafe fn(S, &Products);
+
+/// The kernel for `rows` source channels × `vectors` of destination channels.
+pub(super) fn tile_fn<S: Simd>(rows: usize, vectors: usize) -> TileFn<S> {
+    instance!(tile::<S>, rows, vectors)
+}
+
+/// # Safety
+/// As [`TileFn`].
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, products: &Products) {
+    // Tiles that do not fit the registers have no caller; they are not worth their code.
+    if const { ROWS > max_pixels(S::REGISTERS, VECTORS) } {
+        return;
+    }
+    s.vectorize(
+        #[inline(always)]
+        // SAFETY: the caller's contract.
+        || unsafe {
+            let mut sums = [[s.zero(); VECTORS]; ROWS];
+            if products.resume {
+                for r in 0..ROWS {
+                    let row = products.sums.add(r * VECTORS * S::LANES);
+                    sums[r] = load_row::<S, VECTORS>(s, row, S::LANES);
+                }
+            }
+            for index in 0..products.len {
+                let [src, dst] = *products.pairs.add(index);
+                let src = src.wrapping_offset(products.src);
+                let columns = load_row::<S, VECTORS>(s, dst.add(products.dst), products.tail);
+                for r in 0..ROWS {
+                    let value = s.splat(*src.add(r));
+                    for v in 0..VECTORS {
+                        sums[r][v] = s.mul_add(value, columns[v], sums[r][v]);
+                    }
+                }
+            }
+            for r in 0..ROWS {
+                for v in 0..VECTORS {
+                    s.store(products.sums.add((r * VECTORS + v) * S::LANES), sums[r][v]);
+                }
+            }
+        },
+    )
+}
