@@ -11,3 +11,6 @@ pub mod broadcast;
 pub mod reduce;
 pub mod lrn;
 pub mod pool;
+pub mod pad;
+pub mod upsample;
+pub mod local;
