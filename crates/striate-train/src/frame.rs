@@ -1,0 +1,252 @@
+//! From the bytes of an image to a network's input: centred in the input's frame, perhaps changed by an affine
+//! map, normalised to float32. Channels last throughout.
+
+use thiserror::Error;
+
+use crate::augment::Affine;
+
+/// An image that does not go into a network's input.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum FrameError {
+    /// The image is larger than the input.
+    #[error("images of {}x{} do not fit into an input of {}x{} (height x width)", image[0], image[1], input[0], input[1])]
+    TooLarge {
+        /// Height and width of the images.
+        image: [usize; 2],
+        /// Height and width of the input.
+        input: [usize; 2],
+    },
+    /// Nothing to see.
+    #[error("images of shape {shape:?} (channels, height, width) have no pixels")]
+    Empty {
+        /// Channels, height, width.
+        shape: [usize; 3],
+    },
+    /// Mean and deviation that do not go with the channels.
+    #[error("{mean} means and {std} deviations for {channels} channels; each needs one, deviations above 0")]
+    Statistics {
+        /// The number of means.
+        mean: usize,
+        /// The number of deviations.
+        std: usize,
+        /// The number of channels.
+        channels: usize,
+    },
+}
+
+/// Puts images of one shape into inputs of one size.
+///
+/// Where the input is larger than the image, the image lies in the middle (half a pixel up and left where the
+/// difference is odd) and the rest is background: byte 0, normalised like every pixel. A network that pads by
+/// itself puts the *normalised* value 0 there, a grey; to have that, keep the input at the image's size.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Channels, height, width of the images.
+    image: [usize; 3],
+    /// Height and width of the inputs.
+    input: [usize; 2],
+    /// Rows above and columns to the left of the image.
+    offset: [usize; 2],
+    mean: Vec<f32>,
+    std: Vec<f32>,
+    /// The normalised value of each byte in each channel.
+    table: Vec<[f32; 256]>,
+    /// The image as float32 with a border of background: one pixel above and to the left, two below and to the
+    /// right, so that the four neighbours of any point clamped to the border exist.
+    plane: Vec<f32>,
+}
+
+impl Frame {
+    /// For images of `image` (channels, height, width) and inputs of `input` (height, width). `mean` and `std`
+    /// are per channel, on a scale from 0 to 1: a byte v becomes (v / 255 − mean) / std.
+    pub fn new(image: [usize; 3], input: [usize; 2], mean: &[f32], std: &[f32]) -> Result<Self, FrameError> {
+        let [channels, height, width] = image;
+        if image.contains(&0) {
+            return Err(FrameError::Empty { shape: image });
+        }
+        if height > input[0] || width > input[1] {
+            return Err(FrameError::TooLarge { image: [height, width], input });
+        }
+        let positive = std.iter().all(|std| *std > 0.0);
+        if mean.len() != channels || std.len() != channels || !positive {
+            return Err(FrameError::Statistics { mean: mean.len(), std: std.len(), channels });
+        }
+        let row = |(mean, std): (&f32, &f32)| std::array::from_fn(|byte| normal(byte as f32, *mean, *std));
+        Ok(Self {
+            image,
+            input,
+            offset: [(input[0] - height) / 2, (input[1] - width) / 2],
+            table: mean.iter().zip(std).map(row).collect(),
+            mean: mean.to_vec(),
+            std: std.to_vec(),
+            plane: vec![0.0; (height + 3) * (width + 3) * channels],
+        })
+    }
+
+    /// The number of elements of an input.
+    pub fn len(&self) -> usize {
+        self.image[0] * self.input[0] * self.input[1]
+    }
+
+    /// Whether inputs have no elements; they always have some.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Channels, height and width of an input.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.image[0], self.input[0], self.input[1]]
+    }
+
+    /// Writes the input for the image `pixels` to `dst`; both of the sizes this frame was made for. Without a
+    /// map the pixels are copied exactly, with one they are interpolated bilinearly.
+    pub fn put(&mut self, pixels: &[u8], map: Option<&Affine>, dst: &mut [f32]) {
+        match map {
+            None => self.copy(pixels, dst),
+            Some(map) => self.warp(pixels, map, dst),
+        }
+    }
+
+    fn copy(&self, pixels: &[u8], dst: &mut [f32]) {
+        let [channels, height, width] = self.image;
+        let normalise = |dst: &mut [f32], byte: &dyn Fn(usize) -> u8| {
+            for (at, pixel) in dst.chunks_exact_mut(channels).enumerate() {
+                for (channel, value) in pixel.iter_mut().enumerate() {
+                    *value = self.table[channel][usize::from(byte(at * channels + channel))];
+                }
+            }
+        };
+        for (row, dst) in dst.chunks_exact_mut(self.input[1] * channels).enumerate() {
+            let source = row.checked_sub(self.offset[0]).filter(|row| *row < height);
+            let Some(source) = source else {
+                normalise(dst, &|_| 0);
+                continue;
+            };
+            let source = &pixels[source * width * channels..][..width * channels];
+            let (left, rest) = dst.split_at_mut(self.offset[1] * channels);
+            let (middle, right) = rest.split_at_mut(width * channels);
+            normalise(left, &|_| 0);
+            normalise(middle, &|at| source[at]);
+            normalise(right, &|_| 0);
+        }
+    }
+
+    fn warp(&mut self, pixels: &[u8], map: &Affine, dst: &mut [f32]) {
+        let [channels, height, width] = self.image;
+        let pitch = (width + 3) * channels;
+        for (row, source) in pixels.chunks_exact(width * channels).enumerate() {
+            let plane = &mut self.plane[(row + 1) * pitch + channels..][..width * channels];
+            for (value, byte) in plane.iter_mut().zip(source) {
+                *value = f32::from(*byte);
+            }
+        }
+        let middle = [(width - 1) as f32 / 2.0, (height - 1) as f32 / 2.0];
+        let centre = [middle[0] + self.offset[1] as f32, middle[1] + self.offset[0] as f32];
+        for (row, dst) in dst.chunks_exact_mut(self.input[1] * channels).enumerate() {
+            for (column, pixel) in dst.chunks_exact_mut(channels).enumerate() {
+                let [x, y] = map.source([column as f32 - centre[0], row as f32 - centre[1]]);
+                // Positions in the plane: one further than in the image, and not negative.
+                let x = (x + middle[0] + 1.0).clamp(0.0, width as f32 + 1.0);
+                let y = (y + middle[1] + 1.0).clamp(0.0, height as f32 + 1.0);
+                let (left, top) = (x as usize, y as usize);
+                let (right_part, lower_part) = (x - left as f32, y - top as f32);
+                let upper = &self.plane[top * pitch + left * channels..][..2 * channels];
+                let lower = &self.plane[(top + 1) * pitch + left * channels..][..2 * channels];
+                for (channel, value) in pixel.iter_mut().enumerate() {
+                    let along =
+                        |row: &[f32]| row[channel] + right_part * (row[channel + channels] - row[channel]);
+                    let (upper, lower) = (along(upper), along(lower));
+                    let level = upper + lower_part * (lower - upper);
+                    *value = normal(level, self.mean[channel], self.std[channel]);
+                }
+            }
+        }
+    }
+}
+
+fn normal(level: f32, mean: f32, std: f32) -> f32 {
+    (level / 255.0 - mean) / std
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mean 0 and deviation 1/255: inputs hold the bytes' values.
+    fn plain(image: [usize; 3], input: [usize; 2]) -> Frame {
+        Frame::new(image, input, &vec![0.0; image[0]], &vec![1.0 / 255.0; image[0]]).unwrap()
+    }
+
+    fn put(frame: &mut Frame, pixels: &[u8], map: Option<&Affine>) -> Vec<f32> {
+        let mut dst = vec![f32::NAN; frame.len()];
+        frame.put(pixels, map, &mut dst);
+        dst.iter().map(|value| (value * 1e3).round() / 1e3).collect()
+    }
+
+    #[test]
+    fn without_a_map_pixels_are_copied_exactly() {
+        let pixels: Vec<u8> = (0..=255).collect();
+        let mut frame = Frame::new([1, 16, 16], [16, 16], &[0.1307], &[0.3081]).unwrap();
+        let (mut copied, mut mapped) = (vec![0.0; 256], vec![0.0; 256]);
+        frame.put(&pixels, None, &mut copied);
+        for (byte, value) in pixels.iter().zip(&copied) {
+            assert_eq!(*value, (f32::from(*byte) / 255.0 - 0.1307) / 0.3081);
+        }
+        frame.put(&pixels, Some(&Affine::IDENTITY), &mut mapped);
+        assert_eq!(copied, mapped, "a map that changes nothing must change no bit");
+    }
+
+    #[test]
+    fn a_larger_input_is_filled_with_background() {
+        let mut frame = plain([2, 1, 2], [2, 5]);
+        let expected = [[0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0], [0.0; 10]].concat();
+        assert_eq!(put(&mut frame, &[1, 2, 3, 4], None), expected);
+        assert_eq!(put(&mut frame, &[1, 2, 3, 4], Some(&Affine::IDENTITY)), expected);
+        let mut dark = Frame::new([1, 1, 1], [1, 3], &[0.5], &[0.5]).unwrap();
+        assert_eq!(put(&mut dark, &[255], None), [-1.0, 1.0, -1.0]);
+    }
+
+    #[test]
+    fn maps_shift_turn_scale_and_interpolate() {
+        let image = [10, 20, 30, 40, 50, 60, 70, 80, 90];
+        let mut frame = plain([1, 3, 3], [3, 3]);
+        let right = Affine::new([1.0, 0.0], 0.0, 1.0);
+        assert_eq!(
+            put(&mut frame, &image, Some(&right)),
+            [0.0, 10.0, 20.0, 0.0, 40.0, 50.0, 0.0, 70.0, 80.0]
+        );
+        let half = Affine::new([0.5, 0.0], 0.0, 1.0);
+        assert_eq!(
+            put(&mut frame, &image, Some(&half)),
+            [5.0, 15.0, 25.0, 20.0, 45.0, 55.0, 35.0, 75.0, 85.0]
+        );
+        let quarter = Affine::new([0.0, 0.0], 90.0, 1.0);
+        assert_eq!(
+            put(&mut frame, &image, Some(&quarter)),
+            [70.0, 40.0, 10.0, 80.0, 50.0, 20.0, 90.0, 60.0, 30.0]
+        );
+        let twice = Affine::new([0.0, 0.0], 0.0, 2.0);
+        assert_eq!(
+            put(&mut frame, &image, Some(&twice)),
+            [30.0, 35.0, 40.0, 45.0, 50.0, 55.0, 60.0, 65.0, 70.0]
+        );
+        let away = Affine::new([1e9, -1e9], 45.0, 0.1);
+        assert_eq!(put(&mut frame, &image, Some(&away)), [0.0; 9]);
+    }
+
+    #[test]
+    fn nothing_of_the_image_before_is_left() {
+        let mut frame = plain([1, 2, 2], [2, 2]);
+        put(&mut frame, &[9; 4], Some(&Affine::IDENTITY));
+        assert_eq!(put(&mut frame, &[1, 0, 0, 0], Some(&Affine::IDENTITY)), [1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let text = Frame::new([1, 28, 28], [32, 24], &[0.0], &[1.0]).unwrap_err().to_string();
+        assert_eq!(text, "images of 28x28 do not fit into an input of 32x24 (height x width)");
+        assert!(matches!(Frame::new([3, 2, 2], [2, 2], &[0.0], &[1.0]), Err(FrameError::Statistics { .. })));
+        assert!(matches!(Frame::new([1, 2, 2], [2, 2], &[0.0], &[0.0]), Err(FrameError::Statistics { .. })));
+        assert!(matches!(Frame::new([1, 0, 2], [2, 2], &[0.0], &[1.0]), Err(FrameError::Empty { .. })));
+    }
+}

@@ -1,0 +1,577 @@
+//! Batches made ahead of time by a thread of their own.
+
+use std::any::Any;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use striate_kernels::rng::{Purpose, Rng};
+use thiserror::Error;
+
+use crate::augment::Augment;
+use crate::data::{DataError, Samples};
+use crate::frame::{Frame, FrameError};
+
+/// What batches are made of and in what order.
+#[derive(Clone, Debug)]
+pub struct LoaderOptions {
+    /// Samples in a batch.
+    pub batch: usize,
+    /// The seed of order and augmentation.
+    pub seed: u64,
+    /// A new random order in each epoch, or the order of the sample numbers.
+    pub shuffle: bool,
+    /// Leaves out the samples at the end of an epoch that do not fill a batch.
+    pub drop_last: bool,
+    /// Random changes of the images.
+    pub augment: Augment,
+    /// Height and width of the network's input; larger than the images, they get a margin of background
+    /// ([`Frame`]). `None` is the images' own size.
+    pub input: Option<[usize; 2]>,
+    /// Mean of each channel, on a scale from 0 to 1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f32>,
+    /// The epochs to go through, numbered from 0.
+    pub epochs: Range<u64>,
+    /// The batch of the first epoch to begin with: the number of batches already seen in it.
+    pub first_batch: u64,
+    /// Batches made ahead, at least 1.
+    pub prefetch: usize,
+}
+
+impl LoaderOptions {
+    /// For training from the beginning: shuffled full batches, not augmented.
+    pub fn training(batch: usize, seed: u64, epochs: u64, mean: &[f32], std: &[f32]) -> Self {
+        Self {
+            batch,
+            seed,
+            shuffle: true,
+            drop_last: true,
+            augment: Augment::NONE,
+            input: None,
+            mean: mean.to_vec(),
+            std: std.to_vec(),
+            epochs: 0..epochs,
+            first_batch: 0,
+            prefetch: 3,
+        }
+    }
+
+    /// For one pass over all samples in order.
+    pub fn evaluation(batch: usize, mean: &[f32], std: &[f32]) -> Self {
+        Self { shuffle: false, drop_last: false, ..Self::training(batch, 0, 1, mean, std) }
+    }
+}
+
+/// One batch of network inputs.
+#[derive(Debug)]
+pub struct Batch {
+    /// float32, (batch, height, width, channels); what lies behind the last sample of a partial batch is 0.
+    pub images: Vec<f32>,
+    /// The class of each sample, 0 behind the last.
+    pub labels: Vec<u32>,
+    /// Which sample of the data set each is, [`Batch::NO_SAMPLE`] behind the last.
+    pub ids: Vec<u32>,
+    /// The number of samples, less than the batch size in a partial batch.
+    pub count: usize,
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// The batch within the epoch, from 0.
+    pub index: u64,
+    /// Whether it is the last one of its epoch.
+    pub ends_epoch: bool,
+}
+
+impl Batch {
+    /// Stands in `ids` where there is no sample.
+    pub const NO_SAMPLE: u32 = u32::MAX;
+}
+
+/// Why there are no (more) batches.
+#[derive(Debug, Error)]
+pub enum LoaderError {
+    /// A sample cannot be read.
+    #[error("sample {id}: {source}")]
+    Sample {
+        /// Which sample.
+        id: u32,
+        /// Why.
+        source: DataError,
+    },
+    /// A sample is not of the shape that all have.
+    #[error("sample {id} has {found} bytes, where images of shape {shape:?} (channels, height, width) have {}", shape.iter().product::<usize>())]
+    SampleSize {
+        /// Which sample.
+        id: u32,
+        /// Its size in bytes.
+        found: usize,
+        /// Channels, height, width.
+        shape: [usize; 3],
+    },
+    /// The images do not go into the network's input.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A sample that does not exist.
+    #[error("sample {id} was asked for, there are {samples}")]
+    NoSample {
+        /// Which sample.
+        id: u32,
+        /// The number of samples.
+        samples: usize,
+    },
+    /// Not even one batch.
+    #[error("{samples} samples make no batch of {batch}; use a smaller batch, or keep the partial one")]
+    NoBatch {
+        /// The number of samples.
+        samples: usize,
+        /// The batch size.
+        batch: usize,
+    },
+    /// A place to begin that lies behind the end of the epoch.
+    #[error("cannot begin behind batch {first} of an epoch of {batches} batches")]
+    Position {
+        /// The number of batches to skip.
+        first: u64,
+        /// The number of batches in an epoch.
+        batches: u64,
+    },
+    /// The system refused a thread.
+    #[error("cannot start the thread that makes the batches: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The thread broke down.
+    #[error("the thread that makes the batches broke down: {0}")]
+    Panic(String),
+    /// The error was reported before.
+    #[error("the loader has stopped after an error")]
+    Stopped,
+}
+
+type Delivery = Result<Batch, LoaderError>;
+
+/// Hands out batches that a thread makes ahead of time, in buffers that go round: none is allocated after the
+/// first `prefetch + 1` batches. Dropping the loader ends the thread.
+#[derive(Debug)]
+pub struct Loader {
+    /// Batches ready; `None` only while the loader is dropped.
+    ready: Option<Receiver<Delivery>>,
+    /// Batches to be filled anew.
+    spent: Option<SyncSender<Batch>>,
+    thread: Option<JoinHandle<()>>,
+    current: Option<Batch>,
+    batches_per_epoch: u64,
+    /// Batches still to come.
+    left: u64,
+    shape: [usize; 3],
+    started: Option<Instant>,
+    waited: Duration,
+}
+
+impl Loader {
+    /// Batches of all samples, or of those in `ids`.
+    pub fn new(
+        samples: Arc<dyn Samples>,
+        ids: Option<Vec<u32>>,
+        options: LoaderOptions,
+    ) -> Result<Self, LoaderError> {
+        let ids = ids.unwrap_or_else(|| (0..samples.len() as u32).collect());
+        if let Some(&id) = ids.iter().find(|id| **id as usize >= samples.len()) {
+            return Err(LoaderError::NoSample { id, samples: samples.len() });
+        }
+        let (batch, prefetch) = (options.batch, options.prefetch.max(1));
+        let batches = match ids.len().checked_div(batch) {
+            Some(full) if options.drop_last => full,
+            Some(_) => ids.len().div_ceil(batch),
+            None => 0,
+        };
+        if batches == 0 {
+            return Err(LoaderError::NoBatch { samples: ids.len(), batch });
+        }
+        let batches_per_epoch = batches as u64;
+        if options.first_batch > batches_per_epoch {
+            return Err(LoaderError::Position { first: options.first_batch, batches: batches_per_epoch });
+        }
+        let [_, height, width] = samples.shape();
+        let input = options.input.unwrap_or([height, width]);
+        let frame = Frame::new(samples.shape(), input, &options.mean, &options.std)?;
+        let shape = frame.shape();
+
+        let buffers = prefetch + 1;
+        let (to_ready, ready) = sync_channel(buffers);
+        let (spent, from_spent) = sync_channel(buffers);
+        for _ in 0..buffers {
+            let buffer = Batch {
+                images: vec![0.0; batch * frame.len()],
+                labels: vec![0; batch],
+                ids: vec![Batch::NO_SAMPLE; batch],
+                count: 0,
+                epoch: 0,
+                index: 0,
+                ends_epoch: false,
+            };
+            // The queue has room for all buffers, and its other end is alive.
+            let _ = spent.send(buffer);
+        }
+        let epochs = options.epochs.end.saturating_sub(options.epochs.start);
+        let left = epochs.saturating_mul(batches_per_epoch).saturating_sub(options.first_batch);
+        let mut worker = Worker {
+            samples,
+            order: ids.clone(),
+            ids,
+            options,
+            frame,
+            batches_per_epoch,
+            scratch: Vec::new(),
+        };
+        let thread = std::thread::Builder::new().name("striate-loader".into()).spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| worker.run(&from_spent, &to_ready)));
+            let error = match result {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(panic) => LoaderError::Panic(message(&*panic)),
+            };
+            // Nobody listens when the loader was dropped.
+            let _ = to_ready.send(Err(error));
+        });
+        Ok(Self {
+            ready: Some(ready),
+            spent: Some(spent),
+            thread: Some(thread.map_err(LoaderError::Thread)?),
+            current: None,
+            batches_per_epoch,
+            left,
+            shape,
+            started: None,
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// The next batch, or `None` behind the last epoch. The batch before it is given back to be filled anew.
+    pub fn next_batch(&mut self) -> Result<Option<&Batch>, LoaderError> {
+        if let (Some(batch), Some(spent)) = (self.current.take(), &self.spent) {
+            // A thread that has made its last batch takes no more buffers.
+            let _ = spent.send(batch);
+        }
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let Some(ready) = &self.ready else {
+            return Err(LoaderError::Stopped);
+        };
+        let now = Instant::now();
+        self.started.get_or_insert(now);
+        let delivery = match ready.try_recv() {
+            Err(TryRecvError::Empty) => {
+                let delivery = ready.recv().ok();
+                self.waited += now.elapsed();
+                delivery
+            }
+            other => other.ok(),
+        };
+        self.current = Some(delivery.unwrap_or(Err(LoaderError::Stopped))?);
+        self.left -= 1;
+        Ok(self.current.as_ref())
+    }
+
+    /// The number of batches in an epoch.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.batches_per_epoch
+    }
+
+    /// Channels, height and width of the inputs.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// How long the caller has waited for batches so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// The part of the time since the first batch was asked for that went into waiting, from 0 to 1.
+    pub fn input_share(&self) -> f64 {
+        let total = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        if total.is_zero() { 0.0 } else { self.waited.as_secs_f64() / total.as_secs_f64() }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // With its queues closed the thread ends at the next batch.
+        self.ready = None;
+        self.spent = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panics were caught and sent.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message").into()
+}
+
+struct Worker {
+    samples: Arc<dyn Samples>,
+    /// The sample numbers as they were given: what each epoch shuffles.
+    ids: Vec<u32>,
+    /// The sample numbers in the order of the epoch.
+    order: Vec<u32>,
+    options: LoaderOptions,
+    frame: Frame,
+    batches_per_epoch: u64,
+    scratch: Vec<u8>,
+}
+
+impl Worker {
+    /// Makes all batches; ends early when the other side has gone.
+    fn run(&mut self, spent: &Receiver<Batch>, ready: &SyncSender<Delivery>) -> Result<(), LoaderError> {
+        let mut first = self.options.first_batch;
+        for epoch in self.options.epochs.clone() {
+            if self.options.shuffle {
+                self.order.copy_from_slice(&self.ids);
+                Rng::new(self.options.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut self.order);
+            }
+            for index in first..self.batches_per_epoch {
+                let Ok(mut batch) = spent.recv() else {
+                    return Ok(());
+                };
+                self.fill(&mut batch, epoch, index)?;
+                if ready.send(Ok(batch)).is_err() {
+                    return Ok(());
+                }
+            }
+            first = 0;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, batch: &mut Batch, epoch: u64, index: u64) -> Result<(), LoaderError> {
+        let start = index as usize * self.options.batch;
+        let ids = &self.order[start..self.order.len().min(start + self.options.batch)];
+        let shape = self.samples.shape();
+        let inputs = batch.images.chunks_exact_mut(self.frame.len());
+        for (at, (&id, input)) in ids.iter().zip(inputs).enumerate() {
+            let pixels = self.samples.pixels(id as usize, &mut self.scratch);
+            let pixels = pixels.map_err(|source| LoaderError::Sample { id, source })?;
+            if pixels.len() != shape.iter().product::<usize>() {
+                return Err(LoaderError::SampleSize { id, found: pixels.len(), shape });
+            }
+            let map = self.options.augment.draw(self.options.seed, epoch, id);
+            self.frame.put(pixels, map.as_ref(), input);
+            batch.labels[at] = self.samples.label(id as usize);
+            batch.ids[at] = id;
+        }
+        batch.images[ids.len() * self.frame.len()..].fill(0.0);
+        batch.labels[ids.len()..].fill(0);
+        batch.ids[ids.len()..].fill(Batch::NO_SAMPLE);
+        batch.count = ids.len();
+        (batch.epoch, batch.index, batch.ends_epoch) = (epoch, index, index + 1 == self.batches_per_epoch);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Images of one pixel with two channels: twice the sample's number, and 7; some samples misbehave.
+    #[derive(Default)]
+    struct Counting {
+        len: usize,
+        fails: Option<usize>,
+        panics: Option<usize>,
+        short: Option<usize>,
+        delay: Duration,
+        read: AtomicUsize,
+    }
+
+    impl Samples for Counting {
+        fn len(&self) -> usize {
+            self.len
+        }
+
+        fn shape(&self) -> [usize; 3] {
+            [2, 1, 1]
+        }
+
+        fn label(&self, id: usize) -> u32 {
+            id as u32 % 10
+        }
+
+        fn pixels<'a>(&'a self, id: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], DataError> {
+            self.read.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(self.delay);
+            assert_ne!(self.panics, Some(id), "on purpose");
+            if self.fails == Some(id) {
+                return Err(DataError::HoldOut { fraction: 0.0, samples: 0 });
+            }
+            scratch.clear();
+            scratch.extend([(2 * id) as u8, 7]);
+            Ok(if self.short == Some(id) { &scratch[..1] } else { scratch })
+        }
+    }
+
+    fn counting(len: usize) -> Counting {
+        Counting { len, ..Counting::default() }
+    }
+
+    fn training(batch: usize, epochs: u64) -> LoaderOptions {
+        LoaderOptions::training(batch, 5, epochs, &[0.0; 2], &[1.0 / 255.0; 2])
+    }
+
+    fn evaluation(batch: usize) -> LoaderOptions {
+        LoaderOptions::evaluation(batch, &[0.0; 2], &[1.0 / 255.0; 2])
+    }
+
+    /// Epoch, index, sample numbers and images (as bits) of all batches.
+    fn all(mut loader: Loader) -> Vec<(u64, u64, Vec<u32>, Vec<u32>)> {
+        let mut seen = Vec::new();
+        while let Some(batch) = loader.next_batch().unwrap() {
+            let bits = batch.images.iter().map(|value| value.to_bits()).collect();
+            seen.push((batch.epoch, batch.index, batch.ids.clone(), bits));
+        }
+        assert!(loader.next_batch().unwrap().is_none());
+        seen
+    }
+
+    #[test]
+    fn evaluation_sees_every_sample_once_in_order() {
+        let mut loader = Loader::new(Arc::new(counting(10)), None, evaluation(4)).unwrap();
+        assert_eq!((loader.batches_per_epoch(), loader.shape()), (3, [2, 1, 1]));
+        for (index, count) in [4, 4, 2].into_iter().enumerate() {
+            let batch = loader.next_batch().unwrap().unwrap();
+            assert_eq!((batch.count, batch.index, batch.ends_epoch), (count, index as u64, index == 2));
+            for at in 0..count {
+                let id = (4 * index + at) as u32;
+                assert_eq!((batch.ids[at], batch.labels[at]), (id, id % 10));
+                assert!((batch.images[2 * at] - 2.0 * id as f32).abs() < 1e-4);
+                assert!((batch.images[2 * at + 1] - 7.0).abs() < 1e-4);
+            }
+            assert!(batch.images[2 * count..].iter().all(|value| *value == 0.0));
+            assert!(batch.ids[count..].iter().all(|id| *id == Batch::NO_SAMPLE));
+        }
+        assert!(loader.next_batch().unwrap().is_none());
+    }
+
+    #[test]
+    fn training_shuffles_anew_in_each_epoch_and_drops_the_partial_batch() {
+        let seen = all(Loader::new(Arc::new(counting(103)), None, training(10, 3)).unwrap());
+        assert_eq!(seen.len(), 30);
+        let epoch = |epoch: u64| -> Vec<u32> {
+            seen.iter().filter(|batch| batch.0 == epoch).flat_map(|batch| batch.2.clone()).collect()
+        };
+        let orders = [epoch(0), epoch(1), epoch(2)];
+        for order in &orders {
+            assert_eq!(order.iter().collect::<HashSet<_>>().len(), 100);
+        }
+        assert!(orders[0] != orders[1] && orders[1] != orders[2]);
+        assert!(!orders[0].is_sorted());
+        assert_eq!(seen, all(Loader::new(Arc::new(counting(103)), None, training(10, 3)).unwrap()));
+    }
+
+    #[test]
+    fn a_run_resumed_anywhere_sees_the_same_batches() {
+        let options = LoaderOptions { augment: Augment::DIGITS, input: Some([3, 2]), ..training(4, 3) };
+        let whole = all(Loader::new(Arc::new(counting(13)), None, options.clone()).unwrap());
+        for (epoch, first_batch) in [(0, 0), (0, 1), (1, 2), (1, 3), (2, 0), (2, 3)] {
+            let options = LoaderOptions { epochs: epoch..3, first_batch, ..options.clone() };
+            let rest = all(Loader::new(Arc::new(counting(13)), None, options).unwrap());
+            assert_eq!(rest, whole[(epoch * 3 + first_batch) as usize..]);
+        }
+    }
+
+    #[test]
+    fn a_subset_is_all_that_is_seen() {
+        let ids = vec![3, 1, 8];
+        let seen = all(Loader::new(Arc::new(counting(9)), Some(ids), evaluation(2)).unwrap());
+        assert_eq!((&seen[0].2[..], &seen[1].2[..]), (&[3, 1][..], &[8, Batch::NO_SAMPLE][..]));
+    }
+
+    #[test]
+    fn buffers_go_round() {
+        let options = LoaderOptions { prefetch: 2, ..training(10, 20) };
+        let mut loader = Loader::new(Arc::new(counting(100)), None, options).unwrap();
+        let mut buffers = HashSet::new();
+        while let Some(batch) = loader.next_batch().unwrap() {
+            buffers.insert([batch.images.as_ptr() as usize, batch.ids.as_ptr() as usize]);
+        }
+        assert_eq!(buffers.len(), 3);
+    }
+
+    #[test]
+    fn the_thread_runs_ahead_by_the_prefetch_and_no_further() {
+        let samples = Arc::new(counting(100));
+        let options = LoaderOptions { prefetch: 2, ..evaluation(10) };
+        let mut loader = Loader::new(samples.clone(), None, options).unwrap();
+        loader.next_batch().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while samples.read.load(Ordering::Relaxed) < 30 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(samples.read.load(Ordering::Relaxed), 30);
+    }
+
+    #[test]
+    fn errors_and_panics_reach_the_caller_and_stay() {
+        let broken = [
+            (Counting { fails: Some(5), ..counting(8) }, "sample 5: holding out"),
+            (Counting { panics: Some(5), ..counting(8) }, "broke down"),
+            (Counting { short: Some(5), ..counting(8) }, "sample 5 has 1 bytes"),
+        ];
+        for (samples, expected) in broken {
+            let mut loader = Loader::new(Arc::new(samples), None, evaluation(2)).unwrap();
+            assert_eq!(loader.next_batch().unwrap().unwrap().ids, [0, 1]);
+            assert_eq!(loader.next_batch().unwrap().unwrap().ids, [2, 3]);
+            let text = loader.next_batch().unwrap_err().to_string();
+            assert!(text.contains(expected), "{text:?} lacks {expected:?}");
+            assert!(matches!(loader.next_batch(), Err(LoaderError::Stopped)));
+        }
+    }
+
+    #[test]
+    fn dropping_a_loader_ends_its_thread() {
+        let samples = Arc::new(counting(1000));
+        for taken in 0..4 {
+            let mut loader = Loader::new(samples.clone(), None, training(10, u64::MAX / 1000)).unwrap();
+            for _ in 0..taken {
+                loader.next_batch().unwrap();
+            }
+            drop(loader);
+            assert_eq!(Arc::strong_count(&samples), 1, "the thread still holds the samples");
+        }
+    }
+
+    #[test]
+    fn waiting_is_measured() {
+        let slow = Counting { delay: Duration::from_millis(5), ..counting(4) };
+        let mut loader = Loader::new(Arc::new(slow), None, evaluation(2)).unwrap();
+        assert_eq!(loader.input_share(), 0.0);
+        while loader.next_batch().unwrap().is_some() {}
+        assert!(loader.waited() >= Duration::from_millis(10), "{:?}", loader.waited());
+        assert!((0.1..=1.0).contains(&loader.input_share()), "{}", loader.input_share());
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        let new = |samples: usize, ids: Option<Vec<u32>>, options| {
+            Loader::new(Arc::new(counting(samples)), ids, options).map(|_| ()).unwrap_err()
+        };
+        assert!(matches!(new(9, None, training(10, 1)), LoaderError::NoBatch { samples: 9, batch: 10 }));
+        assert!(matches!(new(9, None, evaluation(0)), LoaderError::NoBatch { .. }));
+        assert!(matches!(new(0, None, evaluation(1)), LoaderError::NoBatch { .. }));
+        assert!(matches!(new(9, Some(vec![9]), evaluation(1)), LoaderError::NoSample { id: 9, samples: 9 }));
+        let late = LoaderOptions { first_batch: 4, ..training(3, 1) };
+        assert!(matches!(new(9, None, late), LoaderError::Position { first: 4, batches: 3 }));
+        let small = LoaderOptions { input: Some([0, 1]), ..training(3, 1) };
+        assert!(matches!(new(9, None, small), LoaderError::Frame(FrameError::TooLarge { .. })));
+    }
+}
