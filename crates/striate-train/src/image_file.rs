@@ -1,0 +1,533 @@
+//! Pictures from PNG and JPEG files, brought to a network's input.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, RgbImage};
+use serde::{Deserialize, Serialize};
+use striate_interop::sniff;
+use thiserror::Error;
+
+use crate::frame::{Frame, FrameError};
+
+/// The longest side of a picture, in pixels.
+pub const MAX_SIDE: u32 = 16_384;
+/// The most bytes a file may have, and the most that a decoder may ask for.
+pub const MAX_BYTES: u64 = 512 << 20;
+/// The most pixels a resized picture may have.
+const MAX_RESIZED: u64 = 1 << 24;
+
+/// How a picture becomes a network's input; kept with the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocess {
+    /// Channels (1 or 3), height and width of the input.
+    pub shape: [usize; 3],
+    /// Mean of each channel, on a scale from 0 to 1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f32>,
+    /// How the picture is brought to the input's size.
+    pub fit: Fit,
+}
+
+/// How a picture is brought to the size of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// Resized until its shorter side has `short_side` pixels, then cropped about its centre.
+    Crop {
+        /// Pixels of the shorter side; at least the longer side of the input.
+        short_side: usize,
+    },
+    /// Made like a digit of MNIST: light on dark, its longer side `ink` pixels, its centre of mass in the middle.
+    ///
+    /// The background is the median of the picture's outermost pixels. Where it is brighter than the mean of
+    /// all pixels, the ink is darker than it and the picture is inverted. What lies on the background's side is
+    /// then set to 0 and the strongest ink to 255. A picture of the input's very size on a dark background is taken as
+    /// it is.
+    Digit {
+        /// Pixels of the longer side of what is drawn; 20 for MNIST.
+        ink: usize,
+    },
+}
+
+/// A picture that cannot be used, and why.
+#[derive(Debug, Error)]
+#[error("{}: {problem}", path.display())]
+pub struct ImageFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a picture.
+#[derive(Debug, Error)]
+pub enum Problem {
+    /// The file cannot be read.
+    #[error("cannot read: {0}")]
+    Read(#[source] io::Error),
+    /// A folder, pipe or device.
+    #[error("not a regular file")]
+    NotAFile,
+    /// Another kind of file.
+    #[error("not a picture that can be read: it is {}; PNG and JPEG can", found.unwrap_or("of an unknown kind"))]
+    Kind {
+        /// What it is, if that can be told.
+        found: Option<&'static str>,
+    },
+    /// The file is damaged.
+    #[error("damaged: {0}")]
+    Damaged(#[source] ImageError),
+    /// A JPEG file without its end.
+    #[error("damaged: the JPEG file ends before its picture does; it was cut off")]
+    Cut,
+    /// A picture larger than anyone needs.
+    #[error("too large: a side may have {MAX_SIDE} pixels, the whole {} MiB", MAX_BYTES >> 20)]
+    TooLarge,
+    /// A picture so narrow that it would be huge when resized.
+    #[error(
+        "{width}x{height} pixels are too narrow a picture to be resized to a shorter side of {short_side}"
+    )]
+    TooNarrow {
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+        /// The shorter side asked for.
+        short_side: usize,
+    },
+    /// A way to preprocess that cannot be.
+    #[error(
+        "the network's preprocessing cannot be: {fit:?} for an input of shape {shape:?} (1 or 3 channels)"
+    )]
+    Fit {
+        /// How to fit.
+        fit: Fit,
+        /// Channels, height, width.
+        shape: [usize; 3],
+    },
+    /// The statistics do not go with the channels.
+    #[error("the network's preprocessing cannot be: {0}")]
+    Frame(#[from] FrameError),
+}
+
+impl Preprocess {
+    /// Reads the picture at `path` into an input: float32, (height, width, channels).
+    ///
+    /// Transparent parts show white. Deeper pictures are reduced to 8 bits, coloured ones to grey where the
+    /// input has one channel. The orientation noted by a camera (EXIF) is applied.
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<Vec<f32>, ImageFileError> {
+        let path = path.as_ref();
+        let read = || self.decode(&read_bounded(path)?);
+        read().map_err(|problem| ImageFileError { path: path.to_path_buf(), problem })
+    }
+
+    /// The same for the bytes of a file.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>, Problem> {
+        self.apply(decode(bytes)?)
+    }
+
+    fn apply(&self, picture: DynamicImage) -> Result<Vec<f32>, Problem> {
+        let [channels, height, width] = self.shape;
+        let impossible = || Problem::Fit { fit: self.fit, shape: self.shape };
+        let mut frame = Frame::new(self.shape, [height, width], &self.mean, &self.std)?;
+        let longer = height.max(width);
+        let pixels = match (self.fit, channels) {
+            _ if longer > MAX_SIDE as usize => return Err(impossible()),
+            (Fit::Crop { short_side }, 1 | 3) if short_side >= longer => {
+                let picture = crop(picture, short_side, [height, width])?;
+                if channels == 1 { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() }
+            }
+            (Fit::Digit { ink }, 1) if (1..=height.min(width)).contains(&ink) => {
+                digit(picture.into_luma8(), ink, [height, width]).into_raw()
+            }
+            _ => return Err(impossible()),
+        };
+        let mut input = vec![0.0; frame.len()];
+        frame.put(&pixels, None, &mut input);
+        Ok(input)
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
+    let file = File::open(path).map_err(Problem::Read)?;
+    let meta = file.metadata().map_err(Problem::Read)?;
+    if !meta.is_file() {
+        return Err(Problem::NotAFile);
+    }
+    if meta.len() > MAX_BYTES {
+        return Err(Problem::TooLarge);
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Problem::Read)?;
+    Ok(bytes)
+}
+
+/// The picture upright, of 8 bits, without transparency.
+fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
+    const JPEG: &[u8] = b"\xff\xd8\xff";
+    if !bytes.starts_with(JPEG) && !bytes.starts_with(b"\x89PNG") {
+        let found =
+            if bytes.is_empty() { Some("empty") } else { sniff::content(&bytes[..bytes.len().min(16)]) };
+        return Err(Problem::Kind { found });
+    }
+    if bytes.starts_with(JPEG) && !jpeg_ends(bytes) {
+        return Err(Problem::Cut);
+    }
+    let mut limits = image::Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Problem::Read)?;
+    reader.limits(limits.clone());
+    let read = move || {
+        let mut decoder = reader.into_decoder()?;
+        limits.reserve(decoder.total_bytes())?;
+        decoder.set_limits(limits)?;
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture)
+    };
+    let picture = read().map_err(|error| match error {
+        ImageError::Limits(_) => Problem::TooLarge,
+        error => Problem::Damaged(error),
+    })?;
+    Ok(match picture {
+        picture if picture.color().has_alpha() => over_white(&picture),
+        picture if picture.color().has_color() => picture.into_rgb8().into(),
+        picture => picture.into_luma8().into(),
+    })
+}
+
+/// Whether the last scan of a JPEG file is followed by the end of the picture. Decoders make up what is missing,
+/// which a network would take for part of the picture.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.array_windows().rposition(|pair| *pair == [0xff, marker]);
+    last(0xd9) > last(0xda)
+}
+
+fn over_white(picture: &DynamicImage) -> DynamicImage {
+    let source = picture.to_rgba8();
+    let mut flat = RgbImage::new(source.width(), source.height());
+    for (to, from) in flat.pixels_mut().zip(source.pixels()) {
+        let [r, g, b, alpha] = from.0.map(u32::from);
+        to.0 = [r, g, b].map(|level| ((level * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
+    }
+    flat.into()
+}
+
+fn crop(
+    picture: DynamicImage,
+    short_side: usize,
+    [height, width]: [usize; 2],
+) -> Result<DynamicImage, Problem> {
+    let (w, h) = (picture.width(), picture.height());
+    let short = u64::from(w.min(h)).max(1);
+    let resized = |side: u32| u64::from(side) * short_side as u64 / short;
+    if resized(w).saturating_mul(resized(h)) > MAX_RESIZED {
+        return Err(Problem::TooNarrow { width: w, height: h, short_side });
+    }
+    let (w, h) = (resized(w) as u32, resized(h) as u32);
+    let picture = if [w, h] == [picture.width(), picture.height()] {
+        picture
+    } else {
+        picture.resize_exact(w, h, FilterType::Triangle)
+    };
+    // Half a pixel is rounded to even, as in torchvision's `center_crop`.
+    let start = |have: u32, want: usize| (f64::from(have - want as u32) / 2.0).round_ties_even() as u32;
+    Ok(picture.crop_imm(start(w, width), start(h, height), width as u32, height as u32))
+}
+
+fn digit(mut picture: GrayImage, ink: usize, [height, width]: [usize; 2]) -> GrayImage {
+    let background = background(&picture);
+    let mean = picture.iter().map(|level| f64::from(*level)).sum::<f64>() / picture.len().max(1) as f64;
+    let dark_on_light = f64::from(background) > mean;
+    if !dark_on_light && [picture.height() as usize, picture.width() as usize] == [height, width] {
+        return picture;
+    }
+    let strength = |level: u8| {
+        if dark_on_light { background.saturating_sub(level) } else { level.saturating_sub(background) }
+    };
+    let strongest = picture.iter().map(|level| strength(*level)).max().unwrap_or(0);
+    let mut input = GrayImage::new(width as u32, height as u32);
+    // Fainter than that is the grain of paper and camera.
+    if strongest < 16 {
+        return input;
+    }
+    for level in picture.iter_mut() {
+        *level = (u32::from(strength(*level)) * 255 / u32::from(strongest)) as u8;
+    }
+    let [x, y, w, h] = bounds(&picture, 26);
+    let scale = ink as f64 / f64::from(w.max(h));
+    let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
+    let drawn = imageops::crop_imm(&picture, x, y, w, h).to_image();
+    let drawn = if scale == 1.0 {
+        drawn
+    } else {
+        imageops::resize(&drawn, scaled(w), scaled(h), FilterType::Triangle)
+    };
+
+    let [mut mass, mut moment_x, mut moment_y] = [0.0; 3];
+    for (x, y, level) in drawn.enumerate_pixels() {
+        let level = f64::from(level.0[0]);
+        mass += level;
+        moment_x += level * f64::from(x);
+        moment_y += level * f64::from(y);
+    }
+    let place = |moment: f64, side: usize, drawn: u32| {
+        let centre = (side - 1) as f64 / 2.0;
+        (centre - moment / mass).round().clamp(0.0, side as f64 - f64::from(drawn)) as i64
+    };
+    let left = place(moment_x, width, drawn.width());
+    let top = place(moment_y, height, drawn.height());
+    imageops::replace(&mut input, &drawn, left, top);
+    input
+}
+
+/// The median of the outermost pixels.
+fn background(picture: &GrayImage) -> u8 {
+    let (right, bottom) = (picture.width().saturating_sub(1), picture.height().saturating_sub(1));
+    let on_edge = |x: u32, y: u32| x == 0 || y == 0 || x == right || y == bottom;
+    let edge = picture.enumerate_pixels().filter(|(x, y, _)| on_edge(*x, *y));
+    let mut levels: Vec<u8> = edge.map(|(_, _, level)| level.0[0]).collect();
+    levels.sort_unstable();
+    levels.get(levels.len() / 2).copied().unwrap_or(0)
+}
+
+/// Left, top, width and height of what is at least as bright as `least`, of which there is some.
+fn bounds(picture: &GrayImage, least: u8) -> [u32; 4] {
+    let [mut left, mut top, mut right, mut bottom] = [u32::MAX, u32::MAX, 0, 0];
+    for (x, y, _) in picture.enumerate_pixels().filter(|(_, _, level)| level.0[0] >= least) {
+        (left, right) = (left.min(x), right.max(x));
+        (top, bottom) = (top.min(y), bottom.max(y));
+    }
+    [left, top, right - left + 1, bottom - top + 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageFormat, Luma, LumaA, Rgb, Rgba};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
+        encode(picture, ImageFormat::Png)
+    }
+
+    /// Inputs hold the bytes' values.
+    fn plain(shape: [usize; 3], fit: Fit) -> Preprocess {
+        Preprocess { shape, mean: vec![0.0; shape[0]], std: vec![1.0 / 255.0; shape[0]], fit }
+    }
+
+    fn crop_to(shape: [usize; 3], short_side: usize) -> Preprocess {
+        plain(shape, Fit::Crop { short_side })
+    }
+
+    fn levels(input: Vec<f32>) -> Vec<u8> {
+        input.into_iter().map(|level| level.round() as u8).collect()
+    }
+
+    fn ramp(width: u32, height: u32) -> GrayImage {
+        GrayImage::from_fn(width, height, |x, y| Luma([(x * 10 + y) as u8]))
+    }
+
+    #[test]
+    fn a_picture_of_the_right_size_passes_unchanged() {
+        let input = crop_to([1, 3, 4], 4).decode(&png(ramp(4, 4))).unwrap();
+        assert_eq!(levels(input), ramp(4, 4).into_raw()[..12], "half a pixel rounds to even");
+        let colour = RgbImage::from_fn(2, 2, |x, y| Rgb([x as u8, y as u8, 200]));
+        let input = crop_to([3, 2, 2], 2).decode(&png(colour.clone())).unwrap();
+        assert_eq!(levels(input), colour.into_raw());
+        let normalised = Preprocess { mean: vec![0.5], std: vec![0.25], ..crop_to([1, 1, 1], 1) };
+        assert_eq!(normalised.decode(&png(GrayImage::from_pixel(1, 1, Luma([255])))).unwrap(), [2.0]);
+    }
+
+    #[test]
+    fn the_short_side_is_resized_and_the_middle_kept() {
+        let wide = GrayImage::from_fn(40, 20, |x, _| Luma([if x < 20 { 0 } else { 200 }]));
+        let input = levels(crop_to([1, 8, 8], 10).decode(&png(wide)).unwrap());
+        for row in input.chunks(8) {
+            assert!(row[..3].iter().all(|level| *level == 0) && row[5..].iter().all(|level| *level == 200));
+        }
+    }
+
+    #[test]
+    fn every_kind_of_pixel_is_understood() {
+        let one = |bytes: Vec<u8>, channels| levels(crop_to([channels, 1, 1], 1).decode(&bytes).unwrap());
+        let deep = image::ImageBuffer::from_pixel(1, 1, Luma([0x8080u16]));
+        assert_eq!(one(png(deep), 1), [128]);
+        assert_eq!(one(png(GrayImage::from_pixel(1, 1, Luma([9]))), 3), [9, 9, 9]);
+        assert_eq!(one(png(RgbImage::from_pixel(1, 1, Rgb([77, 77, 77]))), 1), [77]);
+        let clear = image::RgbaImage::from_pixel(1, 1, Rgba([10, 20, 30, 0]));
+        assert_eq!(one(png(clear), 3), [255, 255, 255], "transparent is white");
+        let half = image::RgbaImage::from_pixel(1, 1, Rgba([0, 100, 255, 51]));
+        assert_eq!(one(png(half), 3), [204, 224, 255]);
+        let grey = image::ImageBuffer::from_pixel(1, 1, LumaA([0u8, 255]));
+        assert_eq!(one(png(grey), 1), [0]);
+    }
+
+    /// `jpeg` with an EXIF block that notes `orientation`.
+    fn oriented(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+        let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+        let length = (exif.len() as u16 + 2).to_be_bytes();
+        [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+    }
+
+    #[test]
+    fn a_cameras_orientation_is_applied() {
+        // Bright on top; a camera turned a quarter writes it with the bright part to the left (orientation 6).
+        let upright = GrayImage::from_fn(16, 16, |_, y| Luma([if y < 8 { 250 } else { 5 }]));
+        let stored = imageops::rotate270(&upright);
+        let jpeg = oriented(&encode(stored.clone(), ImageFormat::Jpeg), 6);
+        let input = levels(crop_to([1, 16, 16], 16).decode(&jpeg).unwrap());
+        assert!(
+            input[..112].iter().all(|level| *level > 200) && input[144..].iter().all(|level| *level < 50)
+        );
+        let plain =
+            crop_to([1, 16, 16], 16).decode(&oriented(&encode(stored, ImageFormat::Jpeg), 1)).unwrap();
+        assert_ne!(levels(plain), input);
+    }
+
+    #[test]
+    fn other_files_are_named() {
+        let decode = |bytes: &[u8]| crop_to([1, 1, 1], 1).decode(bytes).unwrap_err().to_string();
+        for (bytes, expected) in [
+            (&b"GIF89a and so on"[..], "it is a GIF image; PNG and JPEG can"),
+            (b"RIFF____WEBP", "it is a RIFF file (WebP"),
+            (b"%PDF-1.7", "a PDF document"),
+            (b"hello, I am a text", "it is text"),
+            (b"", "it is empty"),
+            (b"\x00\x01\x02\x03", "of an unknown kind"),
+        ] {
+            assert!(decode(bytes).contains(expected), "{}", decode(bytes));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let text = crop_to([1, 1, 1], 1).read(folder.path()).unwrap_err().to_string();
+        assert!(text.contains("not a regular file"), "{text}");
+        let text = crop_to([1, 1, 1], 1).read(folder.path().join("no.png")).unwrap_err().to_string();
+        assert!(text.contains("no.png: cannot read"), "{text}");
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let picture = RgbImage::from_fn(24, 24, |x, y| Rgb([(x * 7) as u8, (y * 9) as u8, (x * y) as u8]));
+        for (format, slack) in [(ImageFormat::Png, 12), (ImageFormat::Jpeg, 0)] {
+            let whole = encode(picture.clone(), format);
+            crop_to([3, 24, 24], 24).decode(&whole).unwrap();
+            // A PNG file that lacks nothing but its end mark has its whole picture.
+            for cut in 0..whole.len() - slack {
+                let decoded = crop_to([3, 24, 24], 24).decode(&whole[..cut]);
+                assert!(decoded.is_err(), "{format:?} cut at {cut} of {} was accepted", whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_of_monstrous_size_are_refused_early() {
+        // The header of a PNG file of 2^31 - 1 by 2^31 - 1 pixels.
+        let mut bytes = png(ramp(1, 1));
+        bytes[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        assert!(matches!(crop_to([1, 1, 1], 1).decode(&bytes), Err(Problem::TooLarge)));
+        let narrow = png(GrayImage::new(1, 4000));
+        assert!(matches!(crop_to([1, 224, 224], 256).decode(&narrow), Err(Problem::TooNarrow { .. })));
+    }
+
+    #[test]
+    fn preprocessing_that_cannot_be_is_refused() {
+        let picture = png(ramp(4, 4));
+        for (shape, fit) in [
+            ([1, 4, 4], Fit::Crop { short_side: 3 }),
+            ([2, 4, 4], Fit::Crop { short_side: 4 }),
+            ([3, 4, 4], Fit::Digit { ink: 3 }),
+            ([1, 4, 4], Fit::Digit { ink: 5 }),
+            ([1, 4, 4], Fit::Digit { ink: 0 }),
+        ] {
+            let error = plain(shape, fit).decode(&picture).unwrap_err();
+            assert!(matches!(error, Problem::Fit { .. }), "{error}");
+        }
+        let error = Preprocess { std: vec![0.0], ..crop_to([1, 4, 4], 4) }.decode(&picture).unwrap_err();
+        assert!(matches!(error, Problem::Frame(_)), "{error}");
+        assert!(crop_to([1, 1 << 20, 1], 1 << 20).decode(&picture).is_err());
+    }
+
+    #[test]
+    fn preprocessing_is_kept_as_json() {
+        let preprocess = plain([1, 28, 28], Fit::Digit { ink: 20 });
+        let json = serde_json::to_string(&preprocess).unwrap();
+        assert!(json.contains(r#""fit":{"digit":{"ink":20}}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Preprocess>(&json).unwrap(), preprocess);
+    }
+
+    #[test]
+    fn digits_on_paper_become_digits_of_mnist() {
+        let fit = plain([1, 28, 28], Fit::Digit { ink: 20 });
+        // A dark bar on grey paper, far from the middle.
+        let paper = GrayImage::from_fn(300, 200, |x, y| {
+            Luma([if (20..60).contains(&x) && (30..130).contains(&y) { 40 } else { 180 }])
+        });
+        let input = levels(fit.decode(&png(paper.clone())).unwrap());
+        let expected = GrayImage::from_fn(28, 28, |x, y| {
+            Luma([if (10..18).contains(&x) && (4..24).contains(&y) { 255 } else { 0 }])
+        });
+        assert_eq!(input, expected.into_raw());
+        let mut blackboard = paper;
+        imageops::invert(&mut blackboard);
+        assert_eq!(levels(fit.decode(&png(blackboard)).unwrap()), input);
+        for level in [0, 128, 255] {
+            let blank = fit.decode(&png(GrayImage::from_pixel(50, 50, Luma([level])))).unwrap();
+            assert_eq!(levels(blank), [0; 28 * 28], "a blank sheet of {level}");
+        }
+    }
+
+    #[cfg(feature = "mnist")]
+    #[test]
+    fn digits_of_mnist_stay_what_they_are() {
+        let test = crate::data::open("mnist", crate::data::Split::Test).unwrap();
+        let fit = plain([1, 28, 28], Fit::Digit { ink: 20 });
+        for id in 0..100 {
+            let original = GrayImage::from_raw(28, 28, test.image(id).to_vec()).unwrap();
+            assert_eq!(levels(fit.decode(&png(original.clone())).unwrap()), test.image(id));
+            // Inverted it has to be found, cut out and centred anew; that may move it by a pixel or smooth it.
+            let mut inverted = original.clone();
+            imageops::invert(&mut inverted);
+            let input = levels(fit.decode(&png(inverted)).unwrap());
+            let ink = |image: &[u8]| image.iter().map(|level| f64::from(*level)).sum::<f64>();
+            let ratio = ink(&input) / ink(test.image(id));
+            assert!((0.75..1.35).contains(&ratio), "digit {id}: ink changed by {ratio}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn mutated_pictures_never_panic(
+            jpeg: bool,
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let format = if jpeg { ImageFormat::Jpeg } else { ImageFormat::Png };
+            let mut bytes = encode(ramp(9, 7), format);
+            for (index, value) in edits {
+                let at = index.index(bytes.len());
+                bytes[at] = value;
+            }
+            if let Ok(input) = plain([1, 8, 8], Fit::Digit { ink: 6 }).decode(&bytes) {
+                prop_assert_eq!(input.len(), 64);
+            }
+        }
+    }
+}
