@@ -157,12 +157,13 @@ unsafe fn line<S: Simd, const A: bool, const B: bool>(
     len: usize,
     f: impl Fn(S::F, S::F) -> S::F,
 ) {
-    // SAFETY: the caller's contract; so below.
+    // SAFETY: the caller's contract.
     let (a0, b0) = unsafe { (s.splat(*a), s.splat(*b)) };
     for_each_vector(
         s,
         len,
         #[inline(always)]
+        // SAFETY: the caller's contract.
         |at, lanes| unsafe {
             let a = if A { s.load_up_to(a.add(at), lanes) } else { a0 };
             let b = if B { s.load_up_to(b.add(at), lanes) } else { b0 };

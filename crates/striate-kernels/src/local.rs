@@ -146,8 +146,8 @@ pub fn backward_bias(cx: &Context, g: &Conv2dGeometry, d_dst: Pixels, d_bias: &m
     });
 }
 
-/// Calls `tile!(rows, vectors; at, lanes)`-like bodies over `channels`: panels of `wide` vectors, then single
-/// vectors, the last of which may have fewer than all lanes.
+/// Calls `body(is_wide, at, lanes)` for panels of `wide` vectors of `channels`, then for single vectors, of which
+/// the last may have fewer than all lanes.
 #[inline(always)]
 fn for_each_panel<S: Simd>(_: S, channels: usize, wide: usize, mut body: impl FnMut(bool, usize, usize)) {
     let mut at = 0;
@@ -162,7 +162,7 @@ fn for_each_panel<S: Simd>(_: S, channels: usize, wide: usize, mut body: impl Fn
     }
 }
 
-/// Calls `body(full, start)` for tiles of `rows` of `total`, then for single rows.
+/// Calls `body(is_full, start)` for tiles of `rows` of `total`, then for single rows.
 #[inline(always)]
 fn for_each_tile(total: usize, rows: usize, mut body: impl FnMut(bool, usize)) {
     let mut start = 0;
@@ -227,15 +227,13 @@ impl Forward<'_> {
         lanes: usize,
     ) {
         let g = self.g;
-        // SAFETY of the blocks here: `assert_geometry` checked what the geometry reaches, and the
-        // destination's pixels at this position are this task's own.
-        let bias: [S::F; V] = std::array::from_fn(
-            #[inline(always)]
-            |v| match self.bias {
-                Some(bias) => unsafe { s.load_up_to(bias.as_ptr().add(p * g.oc + at + v * S::LANES), lanes) },
-                None => s.zero(),
-            },
-        );
+        let mut bias = [s.zero(); V];
+        if let Some(values) = self.bias {
+            for (v, bias) in bias.iter_mut().enumerate() {
+                // SAFETY: `forward` checked that there is a bias for each channel of each position.
+                *bias = unsafe { s.load_up_to(values.as_ptr().add(p * g.oc + at + v * S::LANES), lanes) };
+            }
+        }
         let mut sums = [bias; M];
         for (tap, pixel) in taps(g, p) {
             let weights = &self.weights[p * position_len(g) + tap * g.ic * g.oc..][..g.ic * g.oc];
@@ -244,10 +242,12 @@ impl Forward<'_> {
             for i in 0..g.ic {
                 for v in 0..V {
                     let at = i * g.oc + at + v * S::LANES;
+                    // SAFETY: `at + lanes` stays within the tap's ic·oc weights.
                     let weight = unsafe { s.load_up_to(weights.as_ptr().add(at), lanes) };
                     for m in 0..M {
-                        sums[m][v] =
-                            s.mul_add(s.splat(unsafe { *src[m].as_ptr().add(i) }), weight, sums[m][v]);
+                        // SAFETY: each row of `src` has ic elements.
+                        let x = unsafe { *src[m].as_ptr().add(i) };
+                        sums[m][v] = s.mul_add(s.splat(x), weight, sums[m][v]);
                     }
                 }
             }
@@ -255,13 +255,9 @@ impl Forward<'_> {
         for m in 0..M {
             let pixel = (image + m) * positions(g) + p;
             for v in 0..V {
-                unsafe {
-                    s.store_up_to(
-                        self.dst.ptr_at(pixel * self.dst_ld + at + v * S::LANES),
-                        sums[m][v],
-                        lanes,
-                    );
-                }
+                let at = pixel * self.dst_ld + at + v * S::LANES;
+                // SAFETY: `assert_geometry` checked the destination; its pixels at `p` are this task's own.
+                unsafe { s.store_up_to(self.dst.ptr_at(at), sums[m][v], lanes) };
             }
         }
     }
@@ -329,23 +325,24 @@ impl BackwardWeights<'_> {
     ) {
         let g = self.g;
         let mut sums = [[s.zero(); V]; M];
-        // SAFETY of the blocks here: `assert_geometry` checked what the geometry reaches, and the weights of
-        // this position are this task's own.
         for image in 0..g.n {
             let src = self.src.row(image * g.ih * g.iw + pixel, g.ic);
             let d_dst = self.d_dst.row(image * positions(g) + position, g.oc);
             for v in 0..V {
+                // SAFETY: the panel lies within the oc channels, the tile within the ic below.
                 let d_dst = unsafe { s.load_up_to(d_dst.as_ptr().add(at + v * S::LANES), lanes) };
                 for m in 0..M {
-                    sums[m][v] = s.mul_add(s.splat(unsafe { *src.as_ptr().add(i + m) }), d_dst, sums[m][v]);
+                    // SAFETY: as above.
+                    let x = unsafe { *src.as_ptr().add(i + m) };
+                    sums[m][v] = s.mul_add(s.splat(x), d_dst, sums[m][v]);
                 }
             }
         }
         for m in 0..M {
             for v in 0..V {
-                unsafe {
-                    s.store_up_to(self.d_weights.ptr_at(to + m * g.oc + v * S::LANES), sums[m][v], lanes);
-                }
+                let at = to + m * g.oc + v * S::LANES;
+                // SAFETY: `assert_geometry` checked the weights; those of this position are this task's own.
+                unsafe { s.store_up_to(self.d_weights.ptr_at(at), sums[m][v], lanes) };
             }
         }
     }
@@ -395,8 +392,6 @@ impl BackwardData<'_> {
     fn tile<S: Simd, const M: usize, const I: usize>(&self, s: S, pixel: usize, image: usize, i: usize) {
         let g = self.g;
         let mut sums = [[s.zero(); I]; M];
-        // SAFETY of the blocks here: `assert_geometry` checked what the geometry reaches, and this pixel of
-        // all images is this task's own.
         for (tap, position) in readers(g, pixel) {
             let start = position * position_len(g) + (tap * g.ic + i) * g.oc;
             let weights = &self.weights[start..][..I * g.oc];
@@ -410,9 +405,11 @@ impl BackwardData<'_> {
                 |_, at, lanes| {
                     let d_dst = d_dst.map(
                         #[inline(always)]
+                        // SAFETY: the rows have oc channels, and `weights` as many for each of the `I`.
                         |d_dst| unsafe { s.load_up_to(d_dst.as_ptr().add(at), lanes) },
                     );
                     for k in 0..I {
+                        // SAFETY: as above.
                         let weight = unsafe { s.load_up_to(weights.as_ptr().add(k * g.oc + at), lanes) };
                         for m in 0..M {
                             sums[m][k] = s.mul_add(d_dst[m], weight, sums[m][k]);
@@ -424,6 +421,7 @@ impl BackwardData<'_> {
         for m in 0..M {
             let pixel = (image + m) * g.ih * g.iw + pixel;
             for k in 0..I {
+                // SAFETY: `assert_geometry` checked the source; this pixel of all images is this task's own.
                 unsafe { *self.d_src.ptr_at(pixel * self.d_src_ld + i + k) = s.sum(sums[m][k]) };
             }
         }

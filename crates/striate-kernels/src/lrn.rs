@@ -144,13 +144,12 @@ impl Kernel for Row<'_, '_> {
         }
         let (alpha, k) = (s.splat(op.alpha / op.size as f32), s.splat(op.k));
         let dst = dst.as_mut_ptr();
-        // SAFETY of the blocks below: all of the slices hold the channels, `squares` and `ratios` also the
-        // `size − 1` elements that the last window reaches beyond them.
         let Some(d_dst) = d_dst else {
             for_each_vector(
                 s,
                 channels,
                 #[inline(always)]
+                // SAFETY: the rows hold the channels, and `squares` the `size − 1` more that windows reach.
                 |at, lanes| unsafe {
                     let base = s.mul_add(alpha, window_sum(s, squares.as_ptr().add(at), lanes, op.size), k);
                     let x = s.load_up_to(x.as_ptr().add(at), lanes);
@@ -163,6 +162,7 @@ impl Kernel for Row<'_, '_> {
             s,
             channels,
             #[inline(always)]
+            // SAFETY: as above.
             |at, lanes| unsafe {
                 let base = s.mul_add(alpha, window_sum(s, squares.as_ptr().add(at), lanes, op.size), k);
                 let gradient = s.load_up_to(d_dst.as_ptr().add(at), lanes);
@@ -177,6 +177,7 @@ impl Kernel for Row<'_, '_> {
             s,
             channels,
             #[inline(always)]
+            // SAFETY: as above, `ratios` like `squares`.
             |at, lanes| unsafe {
                 let sum = s.mul(factor, window_sum(s, ratios.as_ptr().add(at), lanes, op.size));
                 let x = s.load_up_to(x.as_ptr().add(at), lanes);

@@ -140,10 +140,11 @@ impl Kernel for Mix<'_> {
                     |at, lanes| {
                         let mut sum = s.zero();
                         for (corner, weight) in corners {
-                            // SAFETY: corners and destination hold the channels; so below.
+                            // SAFETY: the corners hold the channels.
                             let corner = unsafe { s.load_up_to(corner.as_ptr().add(at), lanes) };
                             sum = s.mul_add(corner, s.splat(weight), sum);
                         }
+                        // SAFETY: and so does the destination.
                         unsafe { s.store_up_to(dst.as_mut_ptr().add(at), sum, lanes) };
                     },
                 );
