@@ -1,0 +1,253 @@
+//! From operations to kernels: the one place that knows both.
+
+mod conv;
+mod loss;
+mod norm;
+mod pointwise;
+mod pool;
+mod shape;
+mod update;
+
+use crate::arena::Arena;
+use crate::parameters::Parameters;
+use crate::place::Place;
+use crate::plan::{PlanOptions, Unit};
+use crate::session::RunError;
+use striate_graph::ops::Op;
+use striate_graph::{Graph, Node, Type, Value};
+use striate_kernels::{Context, Pixels, PixelsMut};
+
+/// What a step runs.
+pub(crate) type Kernel = Box<dyn Fn(&Frame) -> Result<(), RunError> + Send + Sync>;
+
+/// Memory derived from parameters when they are loaded: `len` floats that `fill` writes.
+pub(crate) struct Prepare {
+    pub len: usize,
+    #[allow(clippy::type_complexity)]
+    pub fill: Box<dyn Fn(&Parameters, &Context, &mut [f32]) + Send + Sync>,
+}
+
+/// What an operation is lowered for.
+pub(crate) struct Site<'a> {
+    pub graph: &'a Graph,
+    pub node: &'a Node,
+    pub unit: &'a Unit,
+    pub options: PlanOptions,
+    pub place: &'a dyn Fn(Value) -> Place,
+}
+
+/// An operation as a kernel call.
+pub(crate) struct Lowered {
+    pub reads: Vec<Place>,
+    pub writes: Vec<Place>,
+    /// Floats of scratch memory.
+    pub workspace: usize,
+    pub prepare: Option<Prepare>,
+    pub describe: String,
+    pub kernel: Kernel,
+}
+
+impl Lowered {
+    pub(crate) fn new(
+        describe: impl Into<String>,
+        reads: Vec<Place>,
+        writes: Vec<Place>,
+        kernel: impl Fn(&Frame) + Send + Sync + 'static,
+    ) -> Self {
+        Self::fallible(describe, reads, writes, move |frame| {
+            kernel(frame);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn fallible(
+        describe: impl Into<String>,
+        reads: Vec<Place>,
+        writes: Vec<Place>,
+        kernel: impl Fn(&Frame) -> Result<(), RunError> + Send + Sync + 'static,
+    ) -> Self {
+        let (describe, kernel) = (describe.into(), Box::new(kernel));
+        Self { reads, writes, workspace: 0, prepare: None, describe, kernel }
+    }
+
+    pub(crate) fn with_workspace(self, workspace: usize) -> Self {
+        Self { workspace, ..self }
+    }
+}
+
+impl Site<'_> {
+    pub(crate) fn input(&self, index: usize) -> Place {
+        (self.place)(self.node.inputs[index])
+    }
+
+    pub(crate) fn inputs(&self) -> Vec<Place> {
+        self.node.inputs.iter().map(|value| (self.place)(*value)).collect()
+    }
+
+    /// The place of one of the root's own outputs.
+    pub(crate) fn output(&self, index: usize) -> Place {
+        (self.place)(self.node.outputs[index])
+    }
+
+    /// The place of the unit's result: output 0 of the last node it takes along.
+    pub(crate) fn result(&self) -> Place {
+        (self.place)(self.unit.output.expect("the operation has a result"))
+    }
+
+    pub(crate) fn ty(&self, value: Value) -> &Type {
+        self.graph.ty(value)
+    }
+
+    pub(crate) fn input_ty(&self, index: usize) -> &Type {
+        self.ty(self.node.inputs[index])
+    }
+
+    /// The published name of the parameter at an input.
+    pub(crate) fn parameter_name(&self, value: Value) -> String {
+        self.graph.node(self.graph.producer(value)).name.clone()
+    }
+}
+
+/// What a kernel sees while it runs: the places its lowering named, in the same order.
+pub(crate) struct Frame<'a> {
+    pub(crate) arena: &'a Arena,
+    pub(crate) cx: Context<'a>,
+    pub(crate) seed: u64,
+    pub(crate) reads: &'a [Place],
+    pub(crate) writes: &'a [Place],
+    pub(crate) workspace: [usize; 2],
+    pub(crate) prepared: [usize; 2],
+}
+
+impl<'a> Frame<'a> {
+    fn read_place(&self, place: &Place) -> &'a [f32] {
+        // SAFETY: the plan checked that nothing this step writes overlaps what it reads, and steps run one at a
+        // time.
+        unsafe { self.arena.read(place.offset, place.extent()) }
+    }
+
+    fn write_place(&self, place: &Place) -> &'a mut [f32] {
+        // SAFETY: the plan checked that what this step writes is disjoint from all else it touches; a kernel
+        // takes each of its destinations once.
+        unsafe { self.arena.write(place.offset, place.extent()) }
+    }
+
+    /// The pixels of a source.
+    pub(crate) fn src(&self, index: usize) -> Pixels<'a> {
+        Pixels::new(self.src_slice(index), self.reads[index].ld)
+    }
+
+    /// All floats of a source, from its first element to its last.
+    pub(crate) fn src_slice(&self, index: usize) -> &'a [f32] {
+        self.read_place(&self.reads[index])
+    }
+
+    /// A source of unsigned integers.
+    pub(crate) fn src_u32(&self, index: usize) -> &'a [u32] {
+        bytemuck::cast_slice(self.src_slice(index))
+    }
+
+    /// A source of bytes.
+    pub(crate) fn src_u8(&self, index: usize) -> &'a [u8] {
+        &bytemuck::cast_slice(self.src_slice(index))[..self.reads[index].elements()]
+    }
+
+    /// A scalar source.
+    pub(crate) fn scalar(&self, index: usize) -> f32 {
+        self.src_slice(index)[0]
+    }
+
+    /// The pixels of a destination; to be taken once in a run.
+    pub(crate) fn dst(&self, index: usize) -> PixelsMut<'a> {
+        PixelsMut::new(self.dst_slice(index), self.writes[index].ld)
+    }
+
+    /// All floats of a destination; to be taken once in a run.
+    pub(crate) fn dst_slice(&self, index: usize) -> &'a mut [f32] {
+        self.write_place(&self.writes[index])
+    }
+
+    /// A destination of unsigned integers; to be taken once in a run.
+    pub(crate) fn dst_u32(&self, index: usize) -> &'a mut [u32] {
+        bytemuck::cast_slice_mut(self.dst_slice(index))
+    }
+
+    /// A destination of bytes; to be taken once in a run.
+    pub(crate) fn dst_u8(&self, index: usize) -> &'a mut [u8] {
+        &mut bytemuck::cast_slice_mut(self.dst_slice(index))[..self.writes[index].elements()]
+    }
+
+    /// The scratch memory; to be taken once in a run.
+    pub(crate) fn workspace(&self) -> &'a mut [f32] {
+        let [start, len] = self.workspace;
+        // SAFETY: as in `write_place`.
+        unsafe { self.arena.write(start, len) }
+    }
+
+    /// What was prepared from the parameters.
+    pub(crate) fn prepared(&self) -> &'a [f32] {
+        let [start, len] = self.prepared;
+        // SAFETY: as in `read_place`.
+        unsafe { self.arena.read(start, len) }
+    }
+}
+
+/// Lowers the unit's root with what it takes along.
+pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
+    match &site.node.op {
+        Op::Conv2d(op) => conv::conv2d(site, op),
+        Op::Linear(op) => conv::linear(site, op),
+        Op::ConvTranspose2d(op) => conv::conv_transpose2d(site, op),
+        Op::Conv2dBackwardData(op) => conv::conv2d_backward_data(site, op),
+        Op::Conv2dBackwardWeights(op) => conv::conv2d_backward_weights(site, op),
+        Op::LinearBackwardData(_) => conv::linear_backward_data(site),
+        Op::LinearBackwardWeights(op) => conv::linear_backward_weights(site, op),
+        Op::LocallyConnected2d(op) => conv::local(site, op),
+        Op::LocallyConnected2dBackwardData(op) => conv::local_backward_data(site, op),
+        Op::LocallyConnected2dBackwardWeights(op) => conv::local_backward_weights(site, op),
+
+        Op::MaxPool2d(op) => pool::max(site, op),
+        Op::MaxPool2dBackward(op) => pool::max_backward(site, op),
+        Op::AvgPool2d(op) => pool::avg(site, op),
+        Op::AvgPool2dBackward(op) => pool::avg_backward(site, op),
+        Op::GlobalPool(op) => pool::global(site, op),
+        Op::GlobalPoolBackward(op) => pool::global_backward(site, op),
+
+        Op::BatchNorm(op) if op.training => norm::batch_norm_training(site, op),
+        Op::BatchNorm(op) => norm::batch_norm(site, op),
+        Op::BatchNormBackward(_) => norm::batch_norm_backward(site),
+        Op::LocalResponseNorm(op) => norm::lrn(site, op),
+        Op::LocalResponseNormBackward(op) => norm::lrn_backward(site, &op.norm),
+
+        Op::Constant(op) => pointwise::constant(site, op),
+        Op::Activation(op) => pointwise::activation(site, op.kind),
+        Op::ActivationBackward(op) => pointwise::activation_backward(site, op.kind),
+        Op::Softmax(op) => pointwise::softmax(site, op.log),
+        Op::SoftmaxBackward(op) => pointwise::softmax_backward(site, op.log),
+        Op::Dropout(op) => pointwise::dropout(site, op),
+        Op::Binary(op) => pointwise::binary(site, op.kind),
+        Op::Scale(op) => pointwise::scale(site, op.factor),
+
+        Op::Reshape(_) => shape::reshape(site),
+        Op::Concat(_) => shape::concat(site),
+        Op::Slice(op) => shape::slice(site, op),
+        Op::SliceBackward(op) => shape::slice_backward(site, &op.slice),
+        Op::Pad(op) => shape::pad(site, op),
+        Op::PadBackward(op) => shape::pad_backward(site, &op.pad),
+        Op::Upsample(op) => shape::upsample(site, op.mode),
+        Op::UpsampleBackward(op) => shape::upsample_backward(site, op.mode),
+        Op::Reduce(op) => shape::reduce(site, op),
+        Op::Expand(op) => shape::expand(site, op),
+
+        Op::CrossEntropy(op) => loss::cross_entropy(site, op.smoothing),
+        Op::CrossEntropyBackward(op) => loss::cross_entropy_backward(site, op.smoothing),
+        Op::BceWithLogits(_) => loss::bce(site),
+        Op::BceWithLogitsBackward(_) => loss::bce_backward(site),
+        Op::MeanSquaredError(_) => loss::mse(site),
+        Op::MeanSquaredErrorBackward(_) => loss::mse_backward(site),
+
+        Op::SgdUpdate(op) => update::sgd(site, op),
+
+        Op::Input(_) | Op::Parameter(_) => unreachable!("leaves have no kernel"),
+    }
+}

@@ -1,0 +1,98 @@
+//! Pooling.
+
+use super::{Lowered, Site};
+use crate::place::Place;
+use striate_graph::DType;
+use striate_graph::ops::{
+    AvgPool2d, AvgPool2dBackward, GlobalPool, GlobalPoolBackward, MaxPool2d, MaxPool2dBackward, Padding,
+    PoolKind,
+};
+use striate_kernels::pool::{self, Pool2dGeometry};
+
+fn geometry(
+    src: Place,
+    dst: Place,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: Padding,
+) -> Pool2dGeometry {
+    let ([n, ih, iw, c], [_, oh, ow, _]) = (src.shape, dst.shape);
+    let ([kh, kw], [sh, sw]) = (kernel, stride);
+    let Padding { top: pt, bottom: pb, left: pl, right: pr } = padding;
+    Pool2dGeometry { n, c, ih, iw, oh, ow, kh, kw, sh, sw, pt, pl, pb, pr }
+}
+
+fn whole(map: Place) -> Pool2dGeometry {
+    let [n, h, w, c] = map.shape;
+    Pool2dGeometry::global(n, c, h, w)
+}
+
+pub(super) fn max(site: &Site, op: &MaxPool2d) -> Result<Lowered, String> {
+    let g = geometry(site.input(0), site.output(0), op.kernel, op.stride, op.padding);
+    Ok(max_with(site, g, op.save_indices.then(|| op.index_type())))
+}
+
+pub(super) fn global(site: &Site, op: &GlobalPool) -> Result<Lowered, String> {
+    let g = whole(site.input(0));
+    Ok(match op.kind {
+        PoolKind::Max => max_with(site, g, op.save_indices.then(|| site.output(1).dtype)),
+        PoolKind::Avg => avg_with(site, g, true),
+    })
+}
+
+fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<DType>) -> Lowered {
+    let src = vec![site.input(0)];
+    let Some(dtype) = indices else {
+        return Lowered::new("max pool", src, vec![site.output(0)], move |f| {
+            pool::max_forward(&f.cx, &g, f.src(0), f.dst(0));
+        });
+    };
+    let dst = vec![site.output(0), site.output(1)];
+    Lowered::new("max pool, indices kept", src, dst, move |f| match dtype {
+        DType::U8 => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.dst_u8(1)),
+        _ => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.dst_u32(1)),
+    })
+}
+
+pub(super) fn max_backward(site: &Site, op: &MaxPool2dBackward) -> Result<Lowered, String> {
+    let g = geometry(site.output(0), site.input(0), op.pool.kernel, op.pool.stride, op.pool.padding);
+    Ok(max_backward_with(site, g))
+}
+
+fn max_backward_with(site: &Site, g: Pool2dGeometry) -> Lowered {
+    let dtype = site.input(1).dtype;
+    Lowered::new("max pool backward", site.inputs(), vec![site.output(0)], move |f| match dtype {
+        DType::U8 => pool::max_backward(&f.cx, &g, f.src(0), f.src_u8(1), f.dst(0)),
+        _ => pool::max_backward(&f.cx, &g, f.src(0), f.src_u32(1), f.dst(0)),
+    })
+}
+
+pub(super) fn avg(site: &Site, op: &AvgPool2d) -> Result<Lowered, String> {
+    let g = geometry(site.input(0), site.output(0), op.kernel, op.stride, op.padding);
+    Ok(avg_with(site, g, op.count_include_pad))
+}
+
+fn avg_with(site: &Site, g: Pool2dGeometry, count_include_pad: bool) -> Lowered {
+    Lowered::new("average pool", vec![site.input(0)], vec![site.output(0)], move |f| {
+        pool::average_forward(&f.cx, &g, count_include_pad, f.src(0), f.dst(0));
+    })
+}
+
+pub(super) fn avg_backward(site: &Site, op: &AvgPool2dBackward) -> Result<Lowered, String> {
+    let g = geometry(site.output(0), site.input(0), op.pool.kernel, op.pool.stride, op.pool.padding);
+    Ok(avg_backward_with(site, g, op.pool.count_include_pad))
+}
+
+fn avg_backward_with(site: &Site, g: Pool2dGeometry, count_include_pad: bool) -> Lowered {
+    Lowered::new("average pool backward", vec![site.input(0)], vec![site.output(0)], move |f| {
+        pool::average_backward(&f.cx, &g, count_include_pad, f.src(0), f.dst(0));
+    })
+}
+
+pub(super) fn global_backward(site: &Site, op: &GlobalPoolBackward) -> Result<Lowered, String> {
+    let g = whole(site.output(0));
+    Ok(match op.kind {
+        PoolKind::Max => max_backward_with(site, g),
+        PoolKind::Avg => avg_backward_with(site, g, true),
+    })
+}

@@ -1,0 +1,200 @@
+//! Which values share memory: producers write into the concatenation that reads them, views rename, elementwise
+//! operations overwrite what nobody reads afterwards.
+//!
+//! A home is a piece of memory; each value lives in one, perhaps in a slice of its channels. Values are settled
+//! from the last unit to the first, so that what is produced goes directly to where it will be needed.
+
+use super::{Unit, dense, is_view};
+use crate::place::{Place, shape4};
+use std::collections::{HashMap, HashSet};
+use striate_graph::ops::Op;
+use striate_graph::{Graph, Node, NodeId, Value};
+
+/// A value's slice of a home.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spot {
+    home: usize,
+    /// Elements before the value's first, and between its pixels.
+    channel: usize,
+    ld: usize,
+}
+
+/// The homes of all values that have memory.
+pub(crate) struct Homes {
+    spots: HashMap<Value, Spot>,
+    /// Floats of each home.
+    pub(crate) sizes: Vec<usize>,
+    shapes: HashMap<Value, Place>,
+}
+
+impl Homes {
+    /// The value's place, given the offset of each home.
+    pub(crate) fn place(&self, value: Value, offset: impl Fn(usize) -> usize) -> Place {
+        let shape = self.shapes[&value];
+        match self.spots.get(&value) {
+            Some(spot) => Place { offset: offset(spot.home) + spot.channel, ld: spot.ld, ..shape },
+            None => shape,
+        }
+    }
+
+    /// The value's home, where it has one.
+    pub(crate) fn home(&self, value: Value) -> Option<usize> {
+        self.spots.get(&value).map(|spot| spot.home)
+    }
+
+    /// Gives the value a home of its own, unless it has one.
+    fn settle_new(&mut self, value: Value) {
+        if !self.spots.contains_key(&value) {
+            let place = self.shapes[&value];
+            self.sizes.push(place.extent());
+            self.spots.insert(value, Spot { home: self.sizes.len() - 1, channel: 0, ld: place.ld });
+        }
+    }
+
+    /// Whether the value lives in the arena.
+    pub(crate) fn contains(&self, value: Value) -> bool {
+        self.spots.contains_key(&value)
+    }
+}
+
+/// Settles all values. Where sharing would let a step write what it reads, the value concerned is settled apart.
+pub(crate) fn assign(graph: &Graph, units: &[Unit], batch: usize) -> Homes {
+    let mut apart = HashSet::new();
+    loop {
+        let homes = settle(graph, units, batch, &apart);
+        let Some(value) = conflict(graph, units, &homes, &apart) else { return homes };
+        apart.insert(value);
+    }
+}
+
+/// A value whose slice shares a home, overlapping, with something else that the same unit touches.
+fn conflict(graph: &Graph, units: &[Unit], homes: &Homes, apart: &HashSet<Value>) -> Option<Value> {
+    let place = |value: Value| homes.place(value, |_| 0);
+    for unit in units {
+        for write in &unit.writes {
+            for other in unit.reads.iter().chain(&unit.writes) {
+                let same_home = homes.home(*write).is_some() && homes.home(*write) == homes.home(*other);
+                let in_place =
+                    place(*write) == place(*other) && overwritable(graph, unit).any(|v| v == *other);
+                if other != write && same_home && !in_place && place(*write).overlaps(&place(*other)) {
+                    let sliced = [*write, *other].into_iter().find(|v| !apart.contains(v));
+                    return Some(sliced.expect("values settled apart share nothing"));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The operands that a unit's kernel can overwrite with its result.
+fn overwritable<'a>(graph: &'a Graph, unit: &'a Unit) -> impl Iterator<Item = Value> + 'a {
+    let node = graph.node(unit.root);
+    let operands: &[usize] = match node.op {
+        Op::Activation(_) => &[0],
+        Op::ActivationBackward(_) => &[1],
+        Op::Binary(_) if unit.output.is_some_and(|o| graph.ty(o) == graph.ty(node.inputs[0])) => &[0],
+        _ => &[],
+    };
+    operands.iter().map(|index| node.inputs[*index])
+}
+
+fn settle(graph: &Graph, units: &[Unit], batch: usize, apart: &HashSet<Value>) -> Homes {
+    let mut homes = Homes { spots: HashMap::new(), sizes: Vec::new(), shapes: HashMap::new() };
+    for (_, node) in graph.nodes() {
+        for value in &node.outputs {
+            homes.shapes.insert(*value, dense(graph.ty(*value), batch, 0));
+        }
+    }
+    let readers = graph.readers();
+    let by_root: HashMap<NodeId, &Unit> = units.iter().map(|unit| (unit.root, unit)).collect();
+    let viewed = viewed_values(graph);
+    let used: HashSet<Value> = units
+        .iter()
+        .flat_map(|unit| unit.reads.iter().chain(&unit.writes).copied())
+        .chain(graph.outputs().iter().map(|output| output.value))
+        .chain(graph.inputs().map(|(_, value)| value))
+        .map(|value| viewed[value.index()])
+        .collect();
+    let made_by_kernel = |value: Value| {
+        let node = graph.node(graph.producer(value));
+        !node.op.is_leaf() && !is_view(graph, node) && !matches!(node.op, Op::Concat(_))
+    };
+    let is_output = |value: Value| graph.outputs().iter().any(|output| output.value == value);
+    // A view that groups the elements into other pixels needs them dense.
+    let sliceable = |value: Value| {
+        made_by_kernel(value)
+            && !readers[value.index()].iter().map(|id| graph.node(*id)).any(|reader| {
+                is_view(graph, reader)
+                    && shape4(graph.ty(value), batch)[3] != shape4(graph.ty(reader.outputs[0]), batch)[3]
+            })
+    };
+
+    for (id, node) in graph.nodes().rev().filter(|(_, node)| !is_view(graph, node)) {
+        for value in node.outputs.iter().filter(|v| used.contains(v)) {
+            homes.settle_new(*value);
+        }
+        if let Op::Concat(_) = node.op {
+            settle_slices(graph, &mut homes, node, batch, apart, &sliceable);
+        }
+        let Some(unit) = by_root.get(&id) else { continue };
+        let Some(output) = unit.output.filter(|output| homes.contains(*output)) else { continue };
+        for operand in overwritable(graph, unit) {
+            let free = made_by_kernel(operand)
+                && !homes.contains(operand)
+                && !apart.contains(&operand)
+                && !is_output(operand)
+                && readers[operand.index()].len() == 1
+                && node.inputs.iter().filter(|v| **v == operand).count() == 1
+                && homes.shapes[&operand].shape == homes.shapes[&output].shape;
+            if free {
+                let spot = homes.spots[&output];
+                homes.spots.insert(operand, spot);
+            }
+        }
+    }
+    for (_, node) in graph.nodes().filter(|(_, node)| is_view(graph, node)) {
+        let (from, to) = (node.inputs[0], node.outputs[0]);
+        if let Some(spot) = homes.spots.get(&from).copied() {
+            let (source, view) = (homes.shapes[&from], homes.shapes[&to]);
+            let ld = if source.channels() == view.channels() { spot.ld } else { view.channels() };
+            homes.spots.insert(to, Spot { ld, ..spot });
+        }
+    }
+    homes
+}
+
+/// For each value, by index, the value that it is a view of, itself where it is none.
+fn viewed_values(graph: &Graph) -> Vec<Value> {
+    let mut viewed = vec![None; graph.value_count()];
+    for (_, node) in graph.nodes() {
+        let view = is_view(graph, node);
+        for output in &node.outputs {
+            viewed[output.index()] = if view { viewed[node.inputs[0].index()] } else { Some(*output) };
+        }
+    }
+    viewed.into_iter().map(|value| value.expect("every value has a producer")).collect()
+}
+
+/// Lets the producers of a concatenation's parts write into it.
+fn settle_slices(
+    graph: &Graph,
+    homes: &mut Homes,
+    node: &Node,
+    batch: usize,
+    apart: &HashSet<Value>,
+    sliceable: &dyn Fn(Value) -> bool,
+) {
+    let Some(whole) = homes.spots.get(&node.outputs[0]).copied() else { return };
+    let mut channel = 0;
+    for (index, part) in node.inputs.iter().enumerate() {
+        let channels = shape4(graph.ty(*part), batch)[3];
+        let free = sliceable(*part)
+            && !homes.contains(*part)
+            && !apart.contains(part)
+            && !node.inputs[..index].contains(part);
+        if free {
+            homes.spots.insert(*part, Spot { channel: whole.channel + channel, ..whole });
+        }
+        channel += channels;
+    }
+}

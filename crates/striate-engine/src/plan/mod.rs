@@ -1,0 +1,298 @@
+//! From a graph to a list of steps on one arena, for one batch size and one machine.
+//!
+//! `units` groups nodes that one kernel computes together and orders them; `homes` decides which values share
+//! memory (concatenations, views, in-place operations); `memory` lays the homes into the arena by lifetime;
+//! `crate::lower` makes a step of each unit.
+
+mod homes;
+mod memory;
+mod units;
+
+pub(crate) use units::Unit;
+
+use crate::lower::{self, Kernel, Lowered, Prepare, Site};
+use crate::place::{Place, shape4};
+use std::collections::HashMap;
+use striate_graph::ops::Op;
+use striate_graph::{DType, Graph, Type, Value, legalise};
+use striate_kernels::Isa;
+
+/// What a plan is made for, besides the graph.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanOptions {
+    /// Images of a run.
+    pub batch: usize,
+    /// Threads that will run it; decides scratch memory alone, never results.
+    pub threads: usize,
+    /// The strongest instruction set to use.
+    pub isa: Isa,
+}
+
+impl PlanOptions {
+    /// For a batch size, with all processors and the best instruction set.
+    pub fn new(batch: usize) -> Self {
+        Self { batch, threads: crate::threads::available(), isa: Isa::best() }
+    }
+}
+
+/// Why a graph cannot be planned.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// The batch has no images.
+    #[error("the batch size is 0; it must be at least 1")]
+    EmptyBatch,
+    /// A node cannot be computed by this engine.
+    #[error("{node} ({op}): {problem}")]
+    Node {
+        /// Its name.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The values need more memory than can be addressed.
+    #[error("the plan needs more memory than this machine can address; use a smaller batch than {batch}")]
+    TooLarge {
+        /// The batch size.
+        batch: usize,
+    },
+}
+
+/// One kernel call: what it reads and writes, and its scratch memory.
+pub(crate) struct Step {
+    pub name: String,
+    pub op: &'static str,
+    pub describe: String,
+    pub macs: u64,
+    pub reads: Vec<Place>,
+    pub writes: Vec<Place>,
+    pub workspace: [usize; 2],
+    pub prepared: [usize; 2],
+    pub kernel: Kernel,
+}
+
+/// A value that callers set or read: its name, type and place.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub name: String,
+    pub ty: Type,
+    pub place: Place,
+}
+
+/// Steps and memory for a graph: what a [`Session`](crate::Session) runs.
+pub struct Plan {
+    pub(crate) options: PlanOptions,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) prepares: Vec<(usize, Prepare)>,
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) outputs: Vec<Port>,
+    pub(crate) parameters: Vec<Port>,
+    pub(crate) graph: Graph,
+    pub(crate) arena_len: usize,
+    pub(crate) persistent_len: usize,
+}
+
+impl Plan {
+    /// Plans `graph`.
+    ///
+    /// # Errors
+    /// Where an operation has no kernel for its attributes, or the memory cannot be addressed.
+    pub fn new(graph: &Graph, options: PlanOptions) -> Result<Self, PlanError> {
+        if options.batch == 0 {
+            return Err(PlanError::EmptyBatch);
+        }
+        let graph = legalise(graph);
+        let too_large = PlanError::TooLarge { batch: options.batch };
+        if !fits(&graph, options.batch) {
+            return Err(too_large);
+        }
+        let units = units::units(&graph);
+        let homes = homes::assign(&graph, &units, options.batch);
+
+        // First lowering pass: with places relative to their homes, to learn what scratch memory is needed.
+        let relative = |value: Value| homes.place(value, |_| 0);
+        let mut demands = Vec::new();
+        for unit in &units {
+            let lowered = lower_unit(&graph, unit, options, &relative)?;
+            demands.push((lowered.workspace, lowered.prepare.as_ref().map_or(0, |p| p.len)));
+        }
+        let layout = memory::lay_out(&graph, &units, &homes, &demands).ok_or(too_large)?;
+
+        // Second pass: with the final places.
+        let place = |value: Value| homes.place(value, |home| layout.homes[home]);
+        let mut steps = Vec::new();
+        let mut prepares = Vec::new();
+        for (index, unit) in units.iter().enumerate() {
+            let Lowered { reads, writes, workspace, prepare, describe, kernel } =
+                lower_unit(&graph, unit, options, &place)?;
+            let node = graph.node(unit.root);
+            let prepared = [layout.prepared[index], demands[index].1];
+            if let Some(prepare) = prepare {
+                prepares.push((prepared[0], prepare));
+            }
+            let step = Step {
+                name: unit.name(&graph),
+                op: striate_graph::ops::Operation::kind(&node.op),
+                describe,
+                macs: macs(&graph, unit),
+                reads,
+                writes,
+                workspace: [layout.workspaces[index], workspace],
+                prepared,
+                kernel,
+            };
+            check(&step)?;
+            steps.push(step);
+        }
+        let port = |name: &str, value: Value| Port {
+            name: name.to_string(),
+            ty: graph.ty(value).clone(),
+            place: place(value),
+        };
+        let inputs = graph.inputs().map(|(node, value)| port(&node.name, value)).collect();
+        let outputs = graph.outputs().iter().map(|output| port(&output.name, output.value)).collect();
+        let parameters = graph
+            .parameters()
+            .filter(|(_, _, value)| homes.contains(*value))
+            .map(|(node, _, value)| port(&node.name, value))
+            .collect();
+        Ok(Self {
+            options,
+            steps,
+            prepares,
+            inputs,
+            outputs,
+            parameters,
+            arena_len: layout.len,
+            persistent_len: layout.persistent,
+            graph,
+        })
+    }
+
+    /// What it was made for.
+    pub fn options(&self) -> PlanOptions {
+        self.options
+    }
+
+    /// The graph it computes.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Bytes of the arena: everything a session allocates.
+    pub fn arena_bytes(&self) -> usize {
+        4 * self.arena_len
+    }
+
+    /// Bytes of the arena that last from run to run: parameters, packed weights, optimiser state, inputs.
+    pub fn persistent_bytes(&self) -> usize {
+        4 * self.persistent_len
+    }
+
+    /// The steps in order: name, operation, algorithm, multiply-accumulates of the whole batch.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = StepInfo<'_>> {
+        self.steps.iter().map(|step| StepInfo {
+            name: &step.name,
+            op: step.op,
+            algorithm: &step.describe,
+            macs: step.macs * self.options.batch as u64,
+        })
+    }
+}
+
+/// A step as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct StepInfo<'a> {
+    /// The nodes it computes, joined by `+`.
+    pub name: &'a str,
+    /// The first node's operation.
+    pub op: &'static str,
+    /// The kernel, in words.
+    pub algorithm: &'a str,
+    /// Multiply-accumulates for the whole batch.
+    pub macs: u64,
+}
+
+/// Whether every value's bytes for this batch, summed, can be addressed with room to spare.
+fn fits(graph: &Graph, batch: usize) -> bool {
+    let values = graph.nodes().flat_map(|(_, node)| &node.outputs);
+    let total = values.map(|v| graph.ty(*v)).try_fold(0usize, |sum, ty| {
+        let n = if ty.batched { batch } else { 1 };
+        sum.checked_add(ty.elements().checked_mul(n)?.checked_add(16)?)
+    });
+    total.is_some_and(|floats| floats <= isize::MAX as usize / 64)
+}
+
+fn macs(graph: &Graph, unit: &Unit) -> u64 {
+    let node = graph.node(unit.root);
+    let inputs: Vec<&Type> = node.inputs.iter().map(|v| graph.ty(*v)).collect();
+    let outputs: Vec<&Type> = node.outputs.iter().map(|v| graph.ty(*v)).collect();
+    striate_graph::ops::Operation::macs(&node.op, &inputs, &outputs)
+}
+
+fn lower_unit(
+    graph: &Graph,
+    unit: &Unit,
+    options: PlanOptions,
+    place: &dyn Fn(Value) -> Place,
+) -> Result<Lowered, PlanError> {
+    let node = graph.node(unit.root);
+    lower::lower(&Site { graph, node, unit, options, place }).map_err(|problem| PlanError::Node {
+        node: node.name.clone(),
+        op: striate_graph::ops::Operation::kind(&node.op),
+        problem,
+    })
+}
+
+/// The invariant the arena's safety rests on: what a step writes, nothing else of the step touches.
+fn check(step: &Step) -> Result<(), PlanError> {
+    let scratch =
+        |[offset, len]: [usize; 2]| Place { offset, shape: [1, 1, 1, len], ld: len, dtype: DType::F32 };
+    let mut exclusive = step.writes.clone();
+    exclusive.push(scratch(step.workspace));
+    let mut shared = step.reads.clone();
+    shared.push(scratch(step.prepared));
+    for (index, write) in exclusive.iter().enumerate().filter(|(_, place)| place.elements() > 0) {
+        let others = exclusive[index + 1..].iter().chain(&shared).filter(|place| place.elements() > 0);
+        if others.into_iter().any(|other| write.overlaps(other)) {
+            return Err(PlanError::Node {
+                node: step.name.clone(),
+                op: step.op,
+                problem: "the plan lets it write what it reads".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The place of each value that has one, for a batch.
+pub(crate) fn dense(ty: &Type, batch: usize, offset: usize) -> Place {
+    let shape = shape4(ty, batch);
+    Place { offset, shape, ld: shape[3], dtype: ty.dtype }
+}
+
+/// Whether nothing in the graph changes this parameter, so that what is derived from it (packed weights) can be
+/// kept from run to run.
+pub(crate) fn is_static(graph: &Graph, value: Value, cache: &mut HashMap<Value, bool>) -> bool {
+    *cache.entry(value).or_insert_with(|| {
+        graph.parameter(value).is_some()
+            && !graph.nodes().any(|(_, node)| node.op.updates().any(|index| node.inputs[index] == value))
+    })
+}
+
+/// Whether a node only gives another name to what is in memory, for this graph's layouts: no kernel runs.
+pub(crate) fn is_view(graph: &Graph, node: &striate_graph::Node) -> bool {
+    match &node.op {
+        Op::Dropout(dropout) => dropout.stream.is_none(),
+        Op::Reshape(_) => {
+            let (from, to) = (graph.ty(node.inputs[0]), graph.ty(node.outputs[0]));
+            let plain = |ty: &Type| match ty.dims.as_slice() {
+                [c, h, w] => *c == 1 || h * w == 1,
+                _ => true,
+            };
+            plain(from) && plain(to)
+        }
+        _ => false,
+    }
+}

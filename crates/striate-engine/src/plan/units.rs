@@ -1,0 +1,177 @@
+//! Which nodes are computed together by one kernel, and in which order.
+
+use super::{is_static, is_view};
+use std::collections::HashMap;
+use striate_graph::ops::{ActivationKind, BatchNorm, BinaryKind, Op};
+use striate_graph::{Graph, Node, NodeId, Value};
+
+/// What follows a convolution (or a batch norm of training) within the same kernel, in this order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chain {
+    /// A batch norm of inference, folded into the weights.
+    pub norm: Option<NodeId>,
+    /// The other side of an addition.
+    pub residual: Option<Value>,
+    /// A ReLU.
+    pub relu: bool,
+}
+
+/// Nodes that one kernel computes.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit {
+    /// The node whose kernel it is.
+    pub root: NodeId,
+    /// The nodes it takes along, in order.
+    pub absorbed: Vec<NodeId>,
+    /// What they are.
+    pub chain: Chain,
+    /// The result of the last of them (where the root has a result).
+    pub output: Option<Value>,
+    /// Values read when it runs.
+    pub reads: Vec<Value>,
+    /// Values written, parameters changed in place included.
+    pub writes: Vec<Value>,
+    /// Whether the weights are packed once and kept.
+    pub prepared: bool,
+}
+
+impl Unit {
+    /// The names of its nodes.
+    pub(crate) fn name(&self, graph: &Graph) -> String {
+        let mut name = graph.node(self.root).name.clone();
+        for id in &self.absorbed {
+            name += "+";
+            name += graph.node(*id).name.rsplit('/').next().unwrap_or_default();
+        }
+        name
+    }
+}
+
+/// The units of a graph in the order they run. Leaves and views have none.
+pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
+    let readers = graph.readers();
+    let is_output = |value: Value| graph.outputs().iter().any(|output| output.value == value);
+    let sole_reader = |value: Value| match readers[value.index()].as_slice() {
+        [reader] if !is_output(value) => Some(*reader),
+        _ => None,
+    };
+    let mut statics = HashMap::new();
+    let mut absorbed = vec![false; graph.nodes().len()];
+    let mut placed: Vec<(NodeId, Unit)> = Vec::new();
+    for (id, node) in graph.nodes() {
+        if absorbed[id.index()] || node.op.is_leaf() || is_view(graph, node) {
+            continue;
+        }
+        let mut unit = Unit {
+            root: id,
+            absorbed: Vec::new(),
+            chain: Chain::default(),
+            output: node.outputs.first().copied(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            prepared: false,
+        };
+        extend(graph, node, &mut unit, &sole_reader, &mut statics);
+        for taken in &unit.absorbed {
+            absorbed[taken.index()] = true;
+        }
+        touch(graph, node, &mut unit, &mut statics);
+        let position = unit.absorbed.last().copied().unwrap_or(id);
+        placed.push((position, unit));
+    }
+    place_updates(graph, &mut placed);
+    placed.into_iter().map(|(_, unit)| unit).collect()
+}
+
+/// Whether an operation's kernel can take a normalisation, an addition and a ReLU along.
+fn takes_chain(op: &Op) -> [bool; 3] {
+    match op {
+        Op::Conv2d(_) | Op::Linear(_) => [true, true, true],
+        Op::BatchNorm(BatchNorm { training: true, .. }) => [false, true, true],
+        Op::Binary(_) => [false, false, true],
+        _ => [false; 3],
+    }
+}
+
+/// Takes along what follows the root, as far as the root's kernel can and nothing else reads what lies between.
+fn extend(
+    graph: &Graph,
+    root: &Node,
+    unit: &mut Unit,
+    sole_reader: &dyn Fn(Value) -> Option<NodeId>,
+    statics: &mut HashMap<Value, bool>,
+) {
+    let [norm, addition, relu] = takes_chain(&root.op);
+    let weights_static = root.inputs.len() > 1 && is_static(graph, root.inputs[1], statics);
+    while let Some(reader) = unit.output.and_then(sole_reader) {
+        let (node, value) = (graph.node(reader), unit.output.expect("it has a reader"));
+        let chain = &mut unit.chain;
+        match &node.op {
+            Op::BatchNorm(BatchNorm { training: false, .. })
+                if norm
+                    && weights_static
+                    && chain.norm.is_none()
+                    && chain.residual.is_none()
+                    && node.inputs[0] == value
+                    && node.inputs[1..].iter().all(|v| is_static(graph, *v, statics)) =>
+            {
+                chain.norm = Some(reader);
+            }
+            Op::Binary(binary) if addition && binary.kind == BinaryKind::Add && chain.residual.is_none() => {
+                let other = if node.inputs[0] == value { node.inputs[1] } else { node.inputs[0] };
+                let ready = graph.producer(other) < unit.root;
+                if other == value || !ready || graph.ty(other) != graph.ty(value) {
+                    return;
+                }
+                chain.residual = Some(other);
+            }
+            Op::Activation(activation) if relu && activation.kind == ActivationKind::Relu => {
+                chain.relu = true;
+                unit.absorbed.push(reader);
+                unit.output = Some(node.outputs[0]);
+                return;
+            }
+            _ => return,
+        }
+        unit.absorbed.push(reader);
+        unit.output = Some(node.outputs[0]);
+    }
+}
+
+/// What the unit reads and writes when it runs.
+fn touch(graph: &Graph, root: &Node, unit: &mut Unit, statics: &mut HashMap<Value, bool>) {
+    let updated: Vec<Value> = root.op.updates().map(|index| root.inputs[index]).collect();
+    let has_weights = matches!(
+        root.op,
+        Op::Conv2d(_)
+            | Op::Linear(_)
+            | Op::ConvTranspose2d(_)
+            | Op::Conv2dBackwardData(_)
+            | Op::LinearBackwardData(_)
+    );
+    unit.prepared = has_weights && root.inputs[1..].iter().all(|v| is_static(graph, *v, statics));
+    let reads = if unit.prepared { &root.inputs[..1] } else { &root.inputs[..] };
+    unit.reads = reads.iter().copied().filter(|v| !updated.contains(v)).collect();
+    unit.reads.extend(unit.chain.residual);
+    unit.writes =
+        unit.output.into_iter().chain(root.outputs.iter().skip(1).copied()).chain(updated).collect();
+}
+
+/// Sorts the units into an order of computation in which each parameter's update runs as soon as its gradient is
+/// there and nobody else needs the old value, so that the gradient's memory is free again.
+fn place_updates(graph: &Graph, placed: &mut [(NodeId, Unit)]) {
+    let is_update = |unit: &Unit| matches!(graph.node(unit.root).op, Op::SgdUpdate(_));
+    let mut last_touch: HashMap<Value, NodeId> = HashMap::new();
+    for (position, unit) in placed.iter().filter(|(_, unit)| !is_update(unit)) {
+        for value in unit.reads.iter().chain(&unit.writes) {
+            let last = last_touch.entry(*value).or_insert(*position);
+            *last = (*last).max(*position);
+        }
+    }
+    for (position, unit) in placed.iter_mut().filter(|(_, unit)| is_update(unit)) {
+        let touched = unit.reads.iter().chain(&unit.writes).filter_map(|value| last_touch.get(value));
+        *position = touched.copied().max().unwrap_or(*position);
+    }
+    // Stable: an update comes after the unit at its position, which was pushed before it.
+    placed.sort_by_key(|(position, _)| *position);
+}

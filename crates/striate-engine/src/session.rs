@@ -1,0 +1,270 @@
+//! Running a plan: memory, parameters in, values in, values out. Nothing is allocated by a run.
+
+use crate::arena::Arena;
+use crate::lower::Frame;
+use crate::parameters::{ParameterMismatch, Parameters};
+use crate::plan::{Plan, Port};
+use crate::{Tensor, threads};
+use std::time::{Duration, Instant};
+use striate_graph::DType;
+use striate_kernels::{Context, Executor, loss::LossError};
+
+/// Why a session cannot start or run.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RunError {
+    /// The arena does not fit into memory.
+    #[error("cannot get {bytes} bytes of memory for a batch of {batch}; use a smaller batch")]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+        /// The batch size.
+        batch: usize,
+    },
+    /// Threads could not be started.
+    #[error("{0}")]
+    Threads(String),
+    /// Parameters do not fit the network.
+    #[error(transparent)]
+    Parameters(#[from] ParameterMismatch),
+    /// There is no input, output or parameter of this name.
+    #[error("there is no {what} named '{name}'; there are: {known}")]
+    Unknown {
+        /// `input`, `output`.
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A tensor of the wrong size.
+    #[error("{name} takes {expected} elements, but got {found}")]
+    Size {
+        /// The input.
+        name: String,
+        /// Elements it has.
+        expected: usize,
+        /// Elements given.
+        found: usize,
+    },
+    /// A loss refused its labels.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+}
+
+/// A plan with its memory, ready to run again and again.
+pub struct Session {
+    plan: Plan,
+    arena: Arena,
+    exec: Box<dyn Executor + Send>,
+    seed: u64,
+}
+
+impl Session {
+    /// Allocates everything the plan needs. Parameters are zeros until [`Session::load`].
+    ///
+    /// # Errors
+    /// Without the memory or the threads.
+    pub fn new(plan: Plan) -> Result<Self, RunError> {
+        let memory = RunError::Memory { bytes: plan.arena_bytes(), batch: plan.options.batch };
+        let arena = Arena::new(plan.arena_len).ok_or(memory)?;
+        let exec = threads::executor(plan.options.threads).map_err(RunError::Threads)?;
+        Ok(Self { plan, arena, exec, seed: 0 })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes it has allocated.
+    pub fn arena_bytes(&self) -> usize {
+        4 * self.arena.len()
+    }
+
+    /// The seed of everything random (dropout).
+    pub fn set_seed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
+    /// Takes the graph's parameters; further ones are ignored.
+    ///
+    /// # Errors
+    /// All that are missing or shaped differently; nothing is taken then.
+    pub fn load(&mut self, parameters: &Parameters) -> Result<(), RunError> {
+        parameters.check(&self.plan.graph)?;
+        for port in &self.plan.parameters {
+            let tensor = parameters.get(&port.name).expect("checked");
+            // SAFETY: no step is running, and `self` is borrowed mutably.
+            let dst = unsafe { self.arena.write(port.place.offset, port.place.extent()) };
+            copy_logical(port, &tensor.data, dst, Direction::In);
+        }
+        let cx = Context { isa: self.plan.options.isa, exec: &*self.exec };
+        for (offset, prepare) in &self.plan.prepares {
+            // SAFETY: as above.
+            (prepare.fill)(parameters, &cx, unsafe { self.arena.write(*offset, prepare.len) });
+        }
+        Ok(())
+    }
+
+    /// Copies the parameters that lie in the arena, as they are now, into `parameters`.
+    pub fn store(&self, parameters: &mut Parameters) {
+        for port in &self.plan.parameters {
+            let dims = port.ty.dims.clone();
+            let mut tensor = Tensor::full(dims, 0.0);
+            // SAFETY: no step is running.
+            let src = unsafe { self.arena.read(port.place.offset, port.place.extent()) };
+            copy_logical(port, src, &mut tensor.data, Direction::Out);
+            parameters.0.insert(port.name.clone(), tensor);
+        }
+    }
+
+    /// The memory of a float input as it lies: images channels-last, one after another.
+    ///
+    /// # Errors
+    /// When there is no such input.
+    pub fn input(&mut self, name: &str) -> Result<&mut [f32], RunError> {
+        let place = find(&self.plan.inputs, "input", name)?.place;
+        // SAFETY: no step is running, and the slice borrows `self` mutably.
+        Ok(unsafe { self.arena.write(place.offset, place.extent()) })
+    }
+
+    /// The memory of an input of unsigned integers (labels, the step).
+    ///
+    /// # Errors
+    /// When there is no such input.
+    pub fn input_u32(&mut self, name: &str) -> Result<&mut [u32], RunError> {
+        Ok(bytemuck::cast_slice_mut(self.input(name)?))
+    }
+
+    /// Whether there is an input of this name.
+    pub fn has_input(&self, name: &str) -> bool {
+        self.plan.inputs.iter().any(|port| port.name == name)
+    }
+
+    /// Gives a float input in logical order (N, C, H, W).
+    ///
+    /// # Errors
+    /// When there is no such input, or the number of elements differs.
+    pub fn set_input(&mut self, name: &str, data: &[f32]) -> Result<(), RunError> {
+        let port = find(&self.plan.inputs, "input", name)?;
+        let expected = port.place.elements();
+        if data.len() != expected {
+            return Err(RunError::Size { name: name.into(), expected, found: data.len() });
+        }
+        // SAFETY: no step is running, and `self` is borrowed mutably.
+        let dst = unsafe { self.arena.write(port.place.offset, port.place.extent()) };
+        copy_logical(port, data, dst, Direction::In);
+        Ok(())
+    }
+
+    /// An output, in logical order with the batch first.
+    ///
+    /// # Errors
+    /// When there is no such output.
+    pub fn output(&self, name: &str) -> Result<Tensor, RunError> {
+        let port = find(&self.plan.outputs, "output", name)?;
+        let mut dims = port.ty.dims.clone();
+        if port.ty.batched {
+            dims.insert(0, self.plan.options.batch);
+        }
+        let mut tensor = Tensor::full(dims, 0.0);
+        // SAFETY: no step is running.
+        let src = unsafe { self.arena.read(port.place.offset, port.place.extent()) };
+        copy_logical(port, src, &mut tensor.data, Direction::Out);
+        Ok(tensor)
+    }
+
+    /// A scalar output, such as the loss.
+    ///
+    /// # Errors
+    /// When there is no such output.
+    pub fn scalar(&self, name: &str) -> Result<f32, RunError> {
+        let place = find(&self.plan.outputs, "output", name)?.place;
+        // SAFETY: no step is running.
+        Ok(unsafe { self.arena.read(place.offset, 1) }[0])
+    }
+
+    /// The rows of a feature-vector output as they lie: for each image `ld` floats of which the first `features`
+    /// are the output's; copies nothing.
+    ///
+    /// # Errors
+    /// When there is no such output.
+    pub fn rows(&self, name: &str) -> Result<impl Iterator<Item = &[f32]>, RunError> {
+        let place = find(&self.plan.outputs, "output", name)?.place;
+        // SAFETY: no step is running.
+        let data = unsafe { self.arena.read(place.offset, place.extent()) };
+        Ok(data.chunks(place.ld).map(move |row| &row[..place.channels()]))
+    }
+
+    /// Runs all steps.
+    ///
+    /// # Errors
+    /// Where a loss refuses its labels.
+    pub fn run(&mut self) -> Result<(), RunError> {
+        for index in 0..self.plan.steps.len() {
+            self.run_step(index)?;
+        }
+        Ok(())
+    }
+
+    /// Runs all steps and reports how long each took, in the plan's order.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_timed(&mut self, mut report: impl FnMut(usize, Duration)) -> Result<(), RunError> {
+        for index in 0..self.plan.steps.len() {
+            let start = Instant::now();
+            self.run_step(index)?;
+            report(index, start.elapsed());
+        }
+        Ok(())
+    }
+
+    fn run_step(&mut self, index: usize) -> Result<(), RunError> {
+        let step = &self.plan.steps[index];
+        let frame = Frame {
+            arena: &self.arena,
+            cx: Context { isa: self.plan.options.isa, exec: &*self.exec },
+            seed: self.seed,
+            reads: &step.reads,
+            writes: &step.writes,
+            workspace: step.workspace,
+            prepared: step.prepared,
+        };
+        (step.kernel)(&frame)
+    }
+}
+
+fn find<'a>(ports: &'a [Port], what: &'static str, name: &str) -> Result<&'a Port, RunError> {
+    ports.iter().find(|port| port.name == name).ok_or_else(|| {
+        let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+        RunError::Unknown { what, name: name.into(), known: names.join(", ") }
+    })
+}
+
+enum Direction {
+    In,
+    Out,
+}
+
+/// Copies between logical order and the order of a place: maps are channels-last there.
+fn copy_logical(port: &Port, src: &[f32], dst: &mut [f32], direction: Direction) {
+    debug_assert!(port.ty.dtype == DType::F32, "{}", port.name);
+    let place = port.place;
+    let is_map = port.ty.dims.len() == 3;
+    let [n, h, w, c] = place.shape;
+    let plane = h * w;
+    for image in 0..n {
+        for channel in 0..c {
+            for pixel in 0..plane {
+                let there = (image * plane + pixel) * place.ld + channel;
+                let logical =
+                    if is_map { (image * c + channel) * plane + pixel } else { image * c + channel };
+                match direction {
+                    Direction::In => dst[there] = src[logical],
+                    Direction::Out => dst[logical] = src[there],
+                }
+            }
+        }
+    }
+}
