@@ -164,16 +164,23 @@ impl<U: Update<N>, const N: usize> Kernel for Piece<'_, U, N> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let state = self.state.map(<[f32]>::as_mut_ptr);
-        for at in (0..self.grad.len()).step_by(S::LANES) {
-            let len = S::LANES.min(self.grad.len() - at);
-            // SAFETY: all slices are as long as `grad`, so `len` elements follow `at` in each.
+        let len = self.grad.len();
+        let mut at = 0;
+        while at < len {
+            let lanes = S::LANES.min(len - at);
+            // SAFETY: all slices are as long as `grad`, so `lanes` elements follow `at` in each.
             unsafe {
-                let grad = s.load_up_to(self.grad.as_ptr().add(at), len);
-                let updated = self.f.update(s, grad, state.map(|array| s.load_up_to(array.add(at), len)));
-                for (array, value) in state.into_iter().zip(updated) {
-                    s.store_up_to(array.add(at), value, len);
+                let grad = s.load_up_to(self.grad.as_ptr().add(at), lanes);
+                let mut values = [s.zero(); N];
+                for array in 0..N {
+                    values[array] = s.load_up_to(state[array].add(at), lanes);
+                }
+                let updated = self.f.update(s, grad, values);
+                for array in 0..N {
+                    s.store_up_to(state[array].add(at), updated[array], lanes);
                 }
             }
+            at += lanes;
         }
     }
 }

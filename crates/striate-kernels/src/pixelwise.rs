@@ -88,15 +88,39 @@ impl<M: Map<N>, const N: usize> Kernel for Strip<'_, M, N> {
                 let whole = self.len - self.len % S::LANES;
                 let mut c = 0;
                 while c < whole {
-                    s.store(dst.add(c), self.f.map(s, operands.map(|src| s.load(src.add(c)))));
+                    self.vector(s, operands, dst, c, S::LANES);
                     c += S::LANES;
                 }
                 if whole < self.len {
-                    let rest = self.len - whole;
-                    let loaded = operands.map(|src| s.load_partial(src.add(whole), rest));
-                    s.store_partial(dst.add(whole), self.f.map(s, loaded), rest);
+                    self.vector(s, operands, dst, whole, self.len - whole);
                 }
             }
+        }
+    }
+}
+
+impl<M: Map<N>, const N: usize> Strip<'_, M, N> {
+    /// The function of `lanes` elements from `at` on.
+    ///
+    /// # Safety
+    /// They are readable and writable through the pointers.
+    #[inline(always)]
+    unsafe fn vector<S: Simd>(
+        &self,
+        s: S,
+        operands: [*const f32; N],
+        dst: *mut f32,
+        at: usize,
+        lanes: usize,
+    ) {
+        // Loops, not closures: a closure that is not inlined loses the instruction set.
+        let mut values = [s.zero(); N];
+        // SAFETY: the caller's contract.
+        unsafe {
+            for operand in 0..N {
+                values[operand] = s.load_up_to(operands[operand].add(at), lanes);
+            }
+            s.store_up_to(dst.add(at), self.f.map(s, values), lanes);
         }
     }
 }

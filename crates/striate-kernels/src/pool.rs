@@ -2,7 +2,7 @@
 
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{assert_fits, rows_per_task};
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::view::{Pixels, PixelsMut};
 use std::ops::Range;
 
@@ -55,6 +55,11 @@ impl Pool2dGeometry {
         Axis { input: self.iw, kernel: self.kw, stride: self.sw, before: self.pl, after: self.pr }
     }
 
+    /// The instruction set whose vectors fit the channels: of 16 lanes, a few channels would use few.
+    fn isa(&self, cx: &Context) -> Isa {
+        if self.c <= 8 { cx.isa.min(Isa::Avx2) } else { cx.isa }
+    }
+
     fn assert_fit(&self, src: &[f32], src_ld: usize, dst: &[f32], dst_ld: usize) {
         assert_fits("src", src, self.n * self.ih * self.iw, self.c, src_ld);
         assert_fits("dst", dst, self.n * self.oh * self.ow, self.c, dst_ld);
@@ -79,6 +84,13 @@ impl Axis {
         let first = self.before.saturating_sub(start).min(self.kernel);
         let last = (self.input + self.before).saturating_sub(start).min(self.kernel);
         first..last.max(first)
+    }
+
+    /// The outputs, of `outputs`, whose windows lie entirely on the input.
+    fn whole(&self, outputs: usize) -> Range<usize> {
+        let first = self.before.div_ceil(self.stride);
+        let room = (self.before + self.input).checked_sub(self.kernel);
+        first..room.map_or(0, |room| room / self.stride + 1).min(outputs)
     }
 
     /// How many of the window's positions fall on the input or its padding.
@@ -311,7 +323,7 @@ fn forward(cx: &Context, g: &Pool2dGeometry, pooling: impl Pooling, src: Pixels,
     // A task's grain counts what it reads.
     let grain = rows_per_task(g.ow * g.c * g.kh * g.kw);
     for_each_piece(cx.exec, g.n * g.oh, grain, |start, count, _worker| {
-        dispatch(cx.isa, Forward { g, pooling, src, dst, dst_ld, rows: start..start + count });
+        dispatch(g.isa(cx), Forward { g, pooling, src, dst, dst_ld, rows: start..start + count });
     });
 }
 
@@ -331,119 +343,122 @@ impl<P: Pooling> Kernel for Forward<'_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let g = self.g;
-        let (vertical, horizontal) = (g.vertical(), g.horizontal());
         for row in self.rows.clone() {
             let (image, oy) = (row / g.oh, row % g.oh);
-            let ys = vertical.taps(oy);
-            let row_end = (row + 1) * g.ow * g.c;
-            for ox in 0..g.ow {
-                let xs = horizontal.taps(ox);
-                let pixel = row * g.ow + ox;
-                // The window's first element inside the map.
-                let origin = if ys.is_empty() || xs.is_empty() {
-                    0
-                } else {
-                    let (y, x) = (oy * g.sh + ys.start - g.pt, ox * g.sw + xs.start - g.pl);
-                    ((image * g.ih + y) * g.iw + x) * self.src.ld
-                };
-                let mut window = Window {
-                    src: self.src.data,
-                    ld: self.src.ld,
-                    row_ld: g.iw * self.src.ld,
-                    origin,
-                    ys: ys.clone(),
-                    xs,
-                    kw: g.kw,
-                    c: 0,
-                };
-                let scale = self.pooling.scale(g, oy, ox);
-                let output = Output { dst: self.dst, place: pixel * self.dst_ld, at: pixel * g.c, scale };
-                while window.c + 4 * S::LANES <= g.c {
-                    // SAFETY: `window` lies inside `src`, and this task owns the pixel.
-                    unsafe { window.pool::<S, P, 4>(s, self.pooling, &output, S::LANES) };
-                    window.c += 4 * S::LANES;
-                }
-                while window.c < g.c {
-                    let len = S::LANES.min(g.c - window.c);
-                    // Where the row goes on, lanes beyond the channels may be written: with what the next
-                    // pixel's channels will overwrite. This spares narrow maps the masks.
-                    let spill = self.dst_ld == g.c
-                        && output.at + window.c + S::LANES <= row_end
-                        && window.end() + S::LANES <= self.src.data.len();
-                    // SAFETY: as above; lanes that spill stay inside `src` and this task's output row.
-                    unsafe {
-                        window.pool::<S, P, 1>(s, self.pooling, &output, if spill { S::LANES } else { len })
-                    };
-                    window.c += len;
-                }
+            let ys = g.vertical().taps(oy);
+            let top = if ys.is_empty() { 0 } else { oy * g.sh + ys.start - g.pt };
+            let outputs = OutputRow { row, oy, first: (image * g.ih + top) * g.iw * self.src.ld };
+            match g.kw {
+                2 => self.row::<S, 2>(s, &outputs, ys),
+                3 => self.row::<S, 3>(s, &outputs, ys),
+                _ => self.row::<S, 0>(s, &outputs, ys),
             }
         }
     }
 }
 
-/// The elements under a window, from channel `c` on.
-struct Window<'a> {
-    src: &'a [f32],
-    ld: usize,
-    row_ld: usize,
-    origin: usize,
-    ys: Range<usize>,
-    xs: Range<usize>,
-    kw: usize,
-    c: usize,
+/// A row of the output.
+struct OutputRow {
+    /// The row, counted through all images.
+    row: usize,
+    /// The row within its image.
+    oy: usize,
+    /// The place in the input of the first row under its windows.
+    first: usize,
 }
 
-/// Where a window's values go.
-struct Output<'a> {
-    dst: SharedMut<'a, f32>,
-    /// The pixel's first element in `dst`.
-    place: usize,
-    /// The same, were the outputs dense.
-    at: usize,
-    scale: f32,
-}
-
-impl Window<'_> {
-    /// Where the last tap's channel `c` is.
+impl<P: Pooling> Forward<'_, P> {
+    /// Pools windows with the rows `ys`; of windows K columns wide, K > 0, the loop is unrolled where they lie
+    /// on the map.
     #[inline(always)]
-    fn end(&self) -> usize {
-        let (down, right) = (self.ys.len().saturating_sub(1), self.xs.len().saturating_sub(1));
-        self.origin + down * self.row_ld + right * self.ld + self.c
+    fn row<S: Simd, const K: usize>(&self, s: S, outputs: &OutputRow, ys: Range<usize>) {
+        let horizontal = self.g.horizontal();
+        let whole = if K > 0 { horizontal.whole(self.g.ow) } else { 0..0 };
+        for ox in 0..self.g.ow {
+            if whole.contains(&ox) {
+                self.pixel(s, outputs, ox, ys.clone(), 0..K);
+            } else {
+                self.pixel(s, outputs, ox, ys.clone(), horizontal.taps(ox));
+            }
+        }
     }
 
-    /// Pools `V` vectors of channels, the last one (where `V` is 1) of `len` lanes.
+    /// Pools the window of column `ox`, of which the taps `ys` × `xs` lie on the map.
+    #[inline(always)]
+    fn pixel<S: Simd>(&self, s: S, outputs: &OutputRow, ox: usize, ys: Range<usize>, xs: Range<usize>) {
+        let (g, ld) = (self.g, self.src.ld);
+        // Places of the window's first and last tap on the map.
+        let (first, last) = if ys.is_empty() || xs.is_empty() {
+            (0, 0)
+        } else {
+            let first = outputs.first + (ox * g.sw + xs.start - g.pl) * ld;
+            (first, first + ((ys.len() - 1) * g.iw + xs.len() - 1) * ld)
+        };
+        let (row, oy) = (outputs.row, outputs.oy);
+        let window = Window { first, ys, xs, scale: self.pooling.scale(g, oy, ox) };
+        let (pixel, row_end) = (row * g.ow + ox, (row + 1) * g.ow * g.c);
+        let mut c = 0;
+        while c + 4 * S::LANES <= g.c {
+            // SAFETY: the window's taps lie inside `src`, and this task owns the output pixel.
+            unsafe { self.channels::<S, 4>(s, &window, pixel, c, S::LANES) };
+            c += 4 * S::LANES;
+        }
+        while c < g.c {
+            let len = S::LANES.min(g.c - c);
+            // Where the row goes on, lanes beyond the channels may be written: with what the next pixel's
+            // channels will overwrite. This spares narrow maps the masks.
+            let spill = self.dst_ld == g.c
+                && pixel * g.c + c + S::LANES <= row_end
+                && last + c + S::LANES <= self.src.data.len();
+            // SAFETY: as above; lanes that spill stay inside `src` and this task's output row.
+            unsafe { self.channels::<S, 1>(s, &window, pixel, c, if spill { S::LANES } else { len }) };
+            c += len;
+        }
+    }
+
+    /// Pools `V` vectors of channels from `c` on, the last one (where `V` is 1) of `len` lanes.
     ///
     /// # Safety
-    /// Those lanes of all taps lie inside `src`, those of `output` in what this task owns.
+    /// Those lanes of all taps lie inside `src`, those of output pixel `pixel` in what this task owns.
     #[inline(always)]
-    unsafe fn pool<S: Simd, P: Pooling, const V: usize>(
+    unsafe fn channels<S: Simd, const V: usize>(
         &self,
         s: S,
-        pooling: P,
-        output: &Output,
+        window: &Window,
+        pixel: usize,
+        c: usize,
         len: usize,
     ) {
-        let mut state = [pooling.start(s, self.ys.start * self.kw + self.xs.start); V];
-        for (row, y) in self.ys.clone().enumerate() {
-            let mut at = self.origin + row * self.row_ld + self.c;
-            for x in self.xs.clone() {
+        let (g, ld, pooling) = (self.g, self.src.ld, self.pooling);
+        let mut state = [pooling.start(s, window.ys.start * g.kw + window.xs.start); V];
+        for (down, y) in window.ys.clone().enumerate() {
+            for (right, x) in window.xs.clone().enumerate() {
+                let at = window.first + (down * g.iw + right) * ld + c;
                 for v in 0..V {
-                    // SAFETY: a tap inside the map, by the caller's contract.
-                    let value = unsafe { s.load_up_to(self.src.as_ptr().add(at + v * S::LANES), len) };
-                    state[v] = pooling.take(s, state[v], value, y * self.kw + x);
+                    // SAFETY: a tap on the map, by the caller's contract.
+                    let value = unsafe { s.load_up_to(self.src.data.as_ptr().add(at + v * S::LANES), len) };
+                    state[v] = pooling.take(s, state[v], value, y * g.kw + x);
                 }
-                at += self.ld;
             }
         }
         for v in 0..V {
-            let c = self.c + v * S::LANES;
+            let c = c + v * S::LANES;
             // SAFETY: the task's own output, by the caller's contract.
             unsafe {
-                let value = pooling.finish(s, state[v], output.scale, output.at + c, len);
-                s.store_up_to(output.dst.ptr_at(output.place + c), value, len);
+                let value = pooling.finish(s, state[v], window.scale, pixel * g.c + c, len);
+                s.store_up_to(self.dst.ptr_at(pixel * self.dst_ld + c), value, len);
             }
         }
     }
+}
+
+/// What of a window lies on the map.
+struct Window {
+    /// The place of the first tap's first channel in the input.
+    first: usize,
+    ys: Range<usize>,
+    xs: Range<usize>,
+    scale: f32,
 }
 
 /// How a window's gradient is shared among its elements.
@@ -516,7 +531,7 @@ fn backward(cx: &Context, g: &Pool2dGeometry, unpooling: impl Unpooling, d_dst: 
     let (src_ld, d_src) = (d_src.ld, SharedMut::new(d_src.data));
     // Each task owns rows of the input and gathers from all windows over them, in reading order.
     for_each_piece(cx.exec, g.n * g.ih, rows_per_task(g.iw * g.c), |start, count, _worker| {
-        dispatch(cx.isa, Backward { g, unpooling, d_dst, d_src, src_ld, rows: start..start + count });
+        dispatch(g.isa(cx), Backward { g, unpooling, d_dst, d_src, src_ld, rows: start..start + count });
     });
 }
 
@@ -544,28 +559,61 @@ impl<U: Unpooling> Kernel for Backward<'_, U> {
                 unsafe { self.d_src.range((row * g.iw + run) * self.src_ld, len) }.fill(0.0);
             }
             for oy in g.vertical().windows(iy, g.oh) {
-                for ox in 0..g.ow {
-                    // SAFETY: as above.
-                    unsafe { self.spread(s, row, (image * g.oh + oy) * g.ow + ox, [oy, ox]) };
+                let outputs = Outputs { row: image * g.oh + oy, oy, tap_row: (iy + g.pt - oy * g.sh) * g.kw };
+                // SAFETY: as above.
+                match g.kw {
+                    2 => unsafe { self.row::<S, 2>(s, row, &outputs) },
+                    3 => unsafe { self.row::<S, 3>(s, row, &outputs) },
+                    _ => unsafe { self.row::<S, 0>(s, row, &outputs) },
                 }
             }
         }
     }
 }
 
+/// A row of windows over an input row.
+struct Outputs {
+    /// The row, counted through all images, and within its image.
+    row: usize,
+    oy: usize,
+    /// The first tap of the windows' row that lies on the input row.
+    tap_row: usize,
+}
+
 impl<U: Unpooling> Backward<'_, U> {
-    /// Adds to input row `row` what it gets from the window of output pixel `pixel`, at `[oy, ox]` of its map.
+    /// Adds to input row `row` what it gets from a row of windows; of windows K columns wide, K > 0, the loop
+    /// is unrolled where they lie on the map.
     ///
     /// # Safety
-    /// This task owns the row.
+    /// This task owns the input row.
     #[inline(always)]
-    unsafe fn spread<S: Simd>(&self, s: S, row: usize, pixel: usize, [oy, ox]: [usize; 2]) {
+    unsafe fn row<S: Simd, const K: usize>(&self, s: S, row: usize, outputs: &Outputs) {
+        let horizontal = self.g.horizontal();
+        let whole = if K > 0 { horizontal.whole(self.g.ow) } else { 0..0 };
+        for ox in 0..self.g.ow {
+            // SAFETY: the caller's contract.
+            unsafe {
+                if whole.contains(&ox) {
+                    self.pixel(s, row, outputs, ox, 0..K);
+                } else {
+                    self.pixel(s, row, outputs, ox, horizontal.taps(ox));
+                }
+            }
+        }
+    }
+
+    /// Adds what comes from output pixel `ox`, to the columns `xs` of its window.
+    ///
+    /// # Safety
+    /// This task owns the input row.
+    #[inline(always)]
+    unsafe fn pixel<S: Simd>(&self, s: S, row: usize, outputs: &Outputs, ox: usize, xs: Range<usize>) {
         let g = self.g;
-        let xs = g.horizontal().taps(ox);
-        let tap_row = (row % g.ih + g.pt - oy * g.sh) * g.kw;
-        let scale = self.unpooling.scale(g, oy, ox);
+        let pixel = outputs.row * g.ow + ox;
+        let scale = self.unpooling.scale(g, outputs.oy, ox);
         // Where windows do not overlap, an element gets its gradient once, and adding is spared.
         let overlap = g.kh > g.sh || g.kw > g.sw;
+        let row_end = (row + 1) * g.iw * g.c;
         let mut c = 0;
         while c < g.c {
             let len = S::LANES.min(g.c - c);
@@ -575,13 +623,10 @@ impl<U: Unpooling> Backward<'_, U> {
             let share = self.unpooling.share(s, gradient, scale, pixel * g.c + c, len);
             for x in xs.clone() {
                 let place = (row * g.iw + ox * g.sw + x - g.pl) * self.src_ld + c;
-                let part = self.unpooling.part(s, share, tap_row + x);
+                let part = self.unpooling.part(s, share, outputs.tap_row + x);
                 // Lanes beyond the channels hold zeros: right for the pixels that follow until their own turn
                 // comes, which it has not where all channels fit a vector. This spares narrow maps the masks.
-                let spill = !overlap
-                    && g.c <= S::LANES
-                    && self.src_ld == g.c
-                    && place + S::LANES <= (row + 1) * g.iw * g.c;
+                let spill = !overlap && g.c <= S::LANES && self.src_ld == g.c && place + S::LANES <= row_end;
                 // SAFETY: elements of this task's row.
                 unsafe {
                     let place = self.d_src.ptr_at(place);

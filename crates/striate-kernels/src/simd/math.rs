@@ -5,8 +5,11 @@ use super::Simd;
 /// c₀ + c₁x + c₂x² + … by Horner's rule.
 #[inline(always)]
 fn polynomial<S: Simd, const N: usize>(s: S, x: S::F, coefficients: [f32; N]) -> S::F {
-    let (&last, rest) = coefficients.split_last().expect("at least one coefficient");
-    rest.iter().rev().fold(s.splat(last), |sum, &c| s.mul_add(sum, x, s.splat(c)))
+    let mut sum = s.splat(coefficients[N - 1]);
+    for k in (0..N - 1).rev() {
+        sum = s.mul_add(sum, x, s.splat(coefficients[k]));
+    }
+    sum
 }
 
 /// |x|
@@ -48,7 +51,7 @@ pub fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     // Near 0 an odd polynomial (Cephes' `tanhf`): 1 − 2/(e²ˣ + 1) would cancel.
     let square = s.mul(x, x);
     let near =
-        polynomial(s, square, [-0.333_332_82, 0.133_314_42, -0.053_739_715, 2.063_908_9e-2, -5.704_988_7e-3]);
+        polynomial(s, square, [-0.333_332_8, 0.133_314_42, -0.053_739_715, 2.063_909e-2, -5.704_988_7e-3]);
     let near = s.mul_add(s.mul(near, square), x, x);
     let size = abs(s, x);
     let far = s.sub(one, s.div(two, s.add(exp(s, s.mul(two, size)), one)));
