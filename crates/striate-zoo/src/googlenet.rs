@@ -2,9 +2,9 @@
 //! connected layer.
 //!
 //! `googlenet` is the paper's table 1: biases, local response normalisation, 5×5 branches, 40 % dropout, and two
-//! auxiliary heads in training (weight 0.3). Weights start Xavier-uniform, biases 0. What the paper leaves open is as
-//! in the weights published for Caffe (BVLC): normalisation over 5 channels with α = 1e-4, β = 0.75, k = 1; pools that
-//! round up.
+//! auxiliary heads in training (weight 0.3). What the paper leaves open is as in the replication published with Caffe
+//! (BVLC): weights start Xavier-uniform, biases 0.2 but 0 for the class scores; normalisation over 5 channels with
+//! α = 1e-4, β = 0.75, k = 1; pools that round up.
 //!
 //! `googlenet-bn` is the network whose weights torchvision publishes: batch normalisation (Ioffe and Szegedy 2015,
 //! ε = 1e-3) in place of biases and local response normalisation, 3×3 in place of 5×5, 2×2 in the last maximum pool,
@@ -80,10 +80,11 @@ struct Variant {
 const PUBLISHED: Variant = Variant { batch_norm: false, five: 5, last_pool: 3, dropout: 0.4 };
 const BATCH_NORM: Variant = Variant { batch_norm: true, five: 3, last_pool: 2, dropout: 0.2 };
 
+const HIDDEN_BIAS: Init = Init::Constant(0.2);
 const LRN: LocalResponseNorm = LocalResponseNorm { size: 5, alpha: 1e-4, beta: 0.75, k: 1.0 };
 
 fn googlenet(net: &mut Builder, x: Value, task: &Task, variant: &Variant) {
-    net.weight_init(Init::XavierUniform);
+    net.weight_init(Init::XavierUniform).bias_init(HIDDEN_BIAS);
     let mut x = variant.conv(net, "conv1", x, Conv2d::new(64, 7).stride(2).padding(3)); // 64×112×112
     x = shrink(net, x, 3); // 64×56×56
     x = variant.local_response_norm(net, x);
@@ -108,7 +109,7 @@ fn googlenet(net: &mut Builder, x: Value, task: &Task, variant: &Variant) {
     }
     x = net.global_avg_pool(x);
     x = net.dropout(x, task.dropout(variant.dropout));
-    let scores = net.linear("fc", x, Linear::new(task.classes));
+    let scores = scores(net, "fc", x, task);
     classify(net, scores);
     for (name, head) in heads {
         net.auxiliary(name, head);
@@ -136,8 +137,8 @@ impl Variant {
         let x = net.linear("fc1", x, Linear::new(1024));
         let x = net.relu(x);
         let x = net.dropout(x, task.dropout(0.7));
-        let x = net.linear("fc2", x, Linear::new(task.classes));
-        net.softmax(x)
+        let scores = scores(net, "fc2", x, task);
+        net.softmax(scores)
     }
 
     /// A convolution, normalised or with bias, and its ReLU.
@@ -156,6 +157,13 @@ impl Variant {
     fn local_response_norm(&self, net: &mut Builder, x: Value) -> Value {
         if self.batch_norm { x } else { net.local_response_norm(x, LRN) }
     }
+}
+
+fn scores(net: &mut Builder, name: &str, x: Value, task: &Task) -> Value {
+    net.bias_init(Init::ZEROS);
+    let scores = net.linear(name, x, Linear::new(task.classes));
+    net.bias_init(HIDDEN_BIAS);
+    scores
 }
 
 /// Half the rows and columns, rounded up.

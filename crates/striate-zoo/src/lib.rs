@@ -25,8 +25,8 @@
 //! | `alexnet` | pooling after normalisation (2012) | normalisation after pooling, as the lecture lists it; `alexnet-grouped` keeps the paper's order |
 //! | `vgg16` | 24 M values, 93 MB an image (CS231n's listing) | its rows sum to 15,237,608 values, 58.1 MiB |
 //! | `googlenet` | "only 5 million parameters", "12× less than AlexNet" | 6,998,552, 9 times less than `alexnet`; 13,378,280 while training with both auxiliary heads |
-//! | `resnet34` | 3.6×10⁹ | 3,663,761,408 MACs, cut off rather than rounded; with projections where shapes change (option B) |
-//! | `resnet50` … | torchvision: 4.09×10⁹ | the paper's 3.8×10⁹ has the stride in a block's first 1×1; torchvision's is `resnet50-v1.5` |
+//! | `resnet34`, `resnet50` | 3.6×10⁹, 3.8×10⁹ | 3,663,761,408 and 3,857,973,248 MACs: the paper cuts off where it rounds 101 and 152 layers |
+//! | `resnet50`, … | torchvision: 4.09×10⁹ | the paper has the stride in a block's first 1×1; torchvision's networks are `resnet50-v1.5`, … |
 //!
 //! GoogLeNet's table 1 row by row, weights without biases (K = 1024, M = 10⁶). Its operations follow from its filters
 //! except in the first row and in 5a; several of its parameter counts do not:

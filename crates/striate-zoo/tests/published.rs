@@ -2,7 +2,7 @@
 
 use striate_graph::analysis::{Layer, Summary, summarise};
 use striate_graph::ops::{Op, Role};
-use striate_graph::{Graph, Init};
+use striate_graph::{Fan, Graph, Init};
 use striate_zoo::build;
 
 fn summary(name: &str) -> Summary {
@@ -121,6 +121,40 @@ fn lenet5_of_1998_layer_by_layer() {
     assert_eq!(layers, [156, 12, 1_516, 32, 48_120, 10_164, 850]);
 }
 
+/// Table I of LeCun et al. 1998, read off the graph: rows are the maps of S2, columns those of C3.
+#[test]
+fn lenet5_of_1998_connects_as_table_1() {
+    let graph = build("lenet5-1998").unwrap();
+    let mut columns: Vec<Vec<usize>> = Vec::new();
+    for name in ["conv2.three", "conv2.four", "conv2.six"] {
+        let (_, conv) = graph.find(name).unwrap();
+        let (Op::Conv2d(filters), source) = (&conv.op, graph.node(graph.producer(conv.inputs[0]))) else {
+            panic!("{name} is no convolution")
+        };
+        let seen: Vec<usize> = match source.op {
+            Op::Concat(_) => {
+                let slices = source.inputs.iter().map(|map| &graph.node(graph.producer(*map)).op);
+                slices.map(|op| if let Op::Slice(slice) = op { slice.start } else { panic!() }).collect()
+            }
+            _ => (0..6).collect(),
+        };
+        columns.extend(seen.chunks(seen.len() / filters.groups).map(<[usize]>::to_vec));
+    }
+    let row = |map| columns.iter().map(|seen| if seen.contains(&map) { 'X' } else { '.' }).collect();
+    let table: Vec<String> = (0..6).map(row).collect();
+    assert_eq!(
+        table,
+        [
+            "X...XXX..XXXX.XX",
+            "XX...XXX..XXXX.X",
+            "XXX...XXX..X.XXX",
+            ".XXX..XXXX..X.XX",
+            "..XXX..XXXX.XX.X",
+            "...XXX..XXXX.XXX",
+        ]
+    );
+}
+
 /// Square maps' rows and columns after each stage of table 1.
 #[test]
 fn resnet_stages() {
@@ -144,7 +178,7 @@ fn receptive_fields() {
         ("resnet101", "layer4.2.conv3", 1027, 32),
         ("resnet152", "layer4.2.conv3", 1507, 32),
         ("resnet50-v1.5", "layer4.2.conv3", 427, 32),
-        ("resnet20-cifar", "layer3.2.conv2", 3 + 12 + 2 + 20 + 4 + 40, 4), // 109 with the shortcuts' grid
+        ("resnet20-cifar", "layer3.2.conv2", 3 + 6 * 2 + (2 + 5 * 4) + (4 + 5 * 8), 4),
         ("alphago-policy", "conv12", 27, 1),
     ] {
         let summary = summary(network);
@@ -252,5 +286,29 @@ fn alexnet_starts_as_its_paper_says() {
     ] {
         assert_eq!(init(&graph, &format!("{layer}.weight")), Init::Normal { std: 0.01 }, "{layer}");
         assert_eq!(init(&graph, &format!("{layer}.bias")), Init::Constant(bias), "{layer}");
+    }
+}
+
+#[test]
+fn the_other_families_start_as_documented() {
+    for (network, parameter, expected) in [
+        ("vgg16", "features.0.weight", Init::XavierUniform),
+        ("vgg16", "features.0.bias", Init::ZEROS),
+        ("alexnet-owt", "features.3.bias", Init::ONES),
+        ("alexnet-owt", "classifier.6.bias", Init::ZEROS),
+        ("googlenet", "inception4c.branch3.1.bias", Init::Constant(0.2)),
+        ("googlenet", "aux1.fc1.bias", Init::Constant(0.2)),
+        ("googlenet", "aux1.fc2.bias", Init::ZEROS),
+        ("googlenet", "inception4b.branch1.bias", Init::Constant(0.2)),
+        ("googlenet", "fc.bias", Init::ZEROS),
+        ("resnet50", "layer1.0.downsample.0.weight", Init::HeNormal(Fan::Out)),
+        ("resnet50", "layer4.2.bn3.weight", Init::ONES),
+        ("resnet50", "fc.weight", Init::LecunUniform),
+        ("lenet5", "conv1.weight", Init::HeNormal(Fan::In)),
+        ("lenet5-1998", "subsample1.weight", Init::ONES),
+        ("lenet5-1998", "conv2.four.weight", Init::LecunUniform),
+        ("alphago-policy", "conv13.bias", Init::ZEROS),
+    ] {
+        assert_eq!(init(&build(network).unwrap(), parameter), expected, "{network} {parameter}");
     }
 }
