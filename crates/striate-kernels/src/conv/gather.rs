@@ -135,6 +135,15 @@ impl Gather {
         candidates.push(batch);
         let costs: Vec<f64> = candidates.iter().map(Self::cycles).collect();
         let best = (0..costs.len()).min_by(|a, b| costs[*a].total_cmp(&costs[*b])).unwrap_or(0);
+        let best = match std::env::var("ORD").ok().as_deref() {
+            Some("scan") => 0,
+            Some("batch") => candidates.len() - 1,
+            Some("pad") => 1.min(candidates.len() - 1),
+            _ => best,
+        };
+        if std::env::var("VERB").is_ok() {
+            eprintln!("{costs:?}");
+        }
         let mut gather = candidates.swap_remove(best);
         gather.cut();
         gather
@@ -407,21 +416,42 @@ impl Task<'_> {
     }
 }
 
+/// Pixels of a tile that follow each other at fixed distances: of one row, or of several images.
+#[derive(Clone, Copy)]
+struct Run {
+    len: usize,
+    /// Source row and column under a tap at 0, and from pixel to pixel the columns.
+    y: isize,
+    x: isize,
+    x_step: isize,
+    /// The source there, inside or not, and from pixel to pixel the elements.
+    src: *const f32,
+    src_step: usize,
+}
+
 /// A tile's pixels and where their taps are.
+///
+/// All entries are written [`MAX_PIXELS`] at a time, beyond the pixels of a run, which is faster than counting; the
+/// next run or tap overwrites what is too much.
 struct Table {
     pixels: usize,
+    runs: [Run; MAX_PIXELS],
+    run_count: usize,
     /// Index of each pixel in the destination.
-    dst: [usize; MAX_PIXELS],
-    /// Source line and column under a tap at 0.
-    y: [isize; MAX_PIXELS],
-    x: [isize; MAX_PIXELS],
-    /// The source there, inside or not.
-    origin: [*const f32; MAX_PIXELS],
+    dst: [usize; 2 * MAX_PIXELS],
     /// Taps with a pixel inside the source.
     taps: usize,
     /// The step of the reduction each begins at, of the block's first run.
     steps: [usize; MAX_TAPS],
-    rows: [*const f32; MAX_TAPS * MAX_PIXELS],
+    rows: [*const f32; (MAX_TAPS + 1) * MAX_PIXELS],
+}
+
+/// Writes `first`, `first + step`, … to `MAX_PIXELS` entries from `at`.
+#[inline(always)]
+fn write_pointers(entries: &mut [*const f32], at: usize, first: *const f32, step: usize) {
+    for (index, entry) in entries[at..at + MAX_PIXELS].iter_mut().enumerate() {
+        *entry = first.wrapping_add(index * step);
+    }
 }
 
 impl Table {
@@ -429,83 +459,82 @@ impl Table {
     fn new() -> Self {
         Self {
             pixels: 0,
-            dst: [0; MAX_PIXELS],
-            y: [0; MAX_PIXELS],
-            x: [0; MAX_PIXELS],
-            origin: [std::ptr::null(); MAX_PIXELS],
+            runs: [Run { len: 0, y: 0, x: 0, x_step: 0, src: std::ptr::null(), src_step: 0 }; MAX_PIXELS],
+            run_count: 0,
+            dst: [0; 2 * MAX_PIXELS],
             taps: 0,
             steps: [0; MAX_TAPS],
-            rows: [std::ptr::null(); MAX_TAPS * MAX_PIXELS],
+            rows: [std::ptr::null(); (MAX_TAPS + 1) * MAX_PIXELS],
         }
     }
 
-    /// Takes `count` pixels: from position `first` of image `outer`, or position `outer` of the images from `first`.
+    /// Takes `pixels` pixels: from position `first` of image `outer`, or position `outer` of the images from `first`.
     #[inline(always)]
-    fn place(&mut self, gather: &Gather, outer: usize, first: usize, count: usize, source: &Source) {
+    fn place(&mut self, gather: &Gather, outer: usize, first: usize, pixels: usize, source: &Source) {
         let (rows, cols) = (&gather.rows, &gather.cols);
-        let (mut image, position) = match gather.order {
+        let (image, position) = match gather.order {
             Order::Scan => (outer, first),
             Order::Batch => (first, outer),
         };
         let (mut line, mut col) = (position / cols.lines, position % cols.lines);
-        self.pixels = count;
-        for p in 0..count {
+        self.pixels = pixels;
+        self.run_count = 0;
+        let mut placed = 0;
+        while placed < pixels {
             let (y, x) = ((line * rows.stride) as isize, (col * cols.stride) as isize);
             let offset =
                 ((y - source.first_row) * source.cols as isize + x - source.first_col) * source.ld as isize;
-            self.y[p] = y;
-            self.x[p] = x;
-            self.dst[p] = (image * rows.dst_lines + rows.dst_first + line * rows.dst_step) * cols.dst_lines
+            let (len, x_step, src_step, dst_step) = match gather.order {
+                Order::Scan => {
+                    let step = cols.stride * source.ld;
+                    ((cols.lines - col).min(pixels - placed), cols.stride as isize, step, cols.dst_step)
+                }
+                Order::Batch => (pixels, 0, source.image_len, rows.dst_lines * cols.dst_lines),
+            };
+            let src_image = if gather.order == Order::Batch { image * source.image_len } else { 0 };
+            let src = source.base.wrapping_offset(offset + src_image as isize);
+            self.runs[self.run_count] = Run { len, y, x, x_step, src, src_step };
+            self.run_count += 1;
+            let dst = (image * rows.dst_lines + rows.dst_first + line * rows.dst_step) * cols.dst_lines
                 + cols.dst_first
                 + col * cols.dst_step;
-            match gather.order {
-                Order::Scan => {
-                    self.origin[p] = source.base.wrapping_offset(offset);
-                    col += 1;
-                    if col == cols.lines {
-                        (line, col) = (line + 1, 0);
-                    }
-                }
-                Order::Batch => {
-                    self.origin[p] =
-                        source.base.wrapping_offset(offset + (image * source.image_len) as isize);
-                    image += 1;
-                }
+            for (index, entry) in self.dst[placed..placed + MAX_PIXELS].iter_mut().enumerate() {
+                *entry = dst + index * dst_step;
             }
+            placed += len;
+            (line, col) = (line + 1, 0);
         }
     }
 
     /// Lays out the rows of the block's taps.
     #[inline(always)]
     fn lay(&mut self, gather: &Gather, block: &Block, source: &Source, zeros: *const f32) {
-        let (rows, cols, pixels) = (&gather.rows, &gather.cols, self.pixels);
-        let last = pixels - 1;
-        let in_rows = |y: isize| (y as usize) < rows.src_lines;
-        let in_cols = |x: isize| (x as usize) < cols.src_lines;
-        let one_line = self.y[0] == self.y[last];
-        let (left, right) =
-            if one_line { (self.x[0], self.x[last]) } else { (0, ((cols.lines - 1) * cols.stride) as isize) };
+        let (rows, cols) = (&gather.rows, &gather.cols);
+        let in_rows = |y: isize| gather.padded || (y as usize) < rows.src_lines;
+        let in_cols = |x: isize| gather.padded || (x as usize) < cols.src_lines;
         self.taps = 0;
         for tap in block.taps.clone() {
             let (dy, dx) = (rows.taps[tap / cols.taps.len()], cols.taps[tap % cols.taps.len()]);
             let offset = (dy * source.cols as isize + dx) * source.ld as isize;
-            let inside = gather.padded
-                || in_rows(self.y[0] + dy)
-                    && in_rows(self.y[last] + dy)
-                    && in_cols(left + dx)
-                    && in_cols(right + dx);
-            let row = &mut self.rows[self.taps * pixels..(self.taps + 1) * pixels];
-            let mut live = inside;
-            if inside {
-                for (row, origin) in row.iter_mut().zip(&self.origin) {
-                    *row = origin.wrapping_offset(offset);
+            let mut at = self.taps * self.pixels;
+            let mut live = false;
+            for run in &self.runs[..self.run_count] {
+                let src = run.src.wrapping_offset(offset);
+                let (left, right) = (run.x + dx, run.x + dx + (run.len as isize - 1) * run.x_step);
+                if !in_rows(run.y + dy) {
+                    write_pointers(&mut self.rows, at, zeros, 0);
+                } else if in_cols(left) && in_cols(right) {
+                    live = true;
+                    write_pointers(&mut self.rows, at, src, run.src_step);
+                } else {
+                    for index in 0..run.len {
+                        let inside = in_cols(left + index as isize * run.x_step);
+                        let src = src.wrapping_add(index * run.src_step);
+                        self.rows[at + index] = if inside { src } else { zeros };
+                        live |= inside;
+                    }
                 }
-            } else {
-                for (p, row) in row.iter_mut().enumerate() {
-                    let inside = in_rows(self.y[p] + dy) & in_cols(self.x[p] + dx);
-                    *row = if inside { self.origin[p].wrapping_offset(offset) } else { zeros };
-                    live |= inside;
-                }
+                at += run.len;
             }
             if live {
                 self.steps[self.taps] = tap * gather.run;

@@ -45,6 +45,9 @@ pub struct BackwardWeights {
     run: usize,
     /// Whether tiles read a padded copy of the source.
     padded: bool,
+    /// Whether tiles read a copy of the destination's gradient, where a panel's channels of neighbouring pixels
+    /// lie side by side: at their distance in memory they would crowd a few sets of the L1 cache.
+    packed: bool,
     /// Panels × taps that one task sums.
     parts: Vec<(Range<usize>, Range<usize>)>,
     slices: usize,
@@ -93,6 +96,7 @@ impl BackwardWeights {
             .min((pixels as u128 * panels.len as u128 / (TASK_MACS * parts.len()) as u128) as usize)
             .min(MAX_SUMS / slice_len)
             .clamp(1, if padded { g.n * rows.lines } else { pixels });
+        let packed = product == Product::Dense && g.groups == 1;
         let g = *g;
         Ok(Self {
             machine,
@@ -105,6 +109,7 @@ impl BackwardWeights {
             panels,
             run,
             padded,
+            packed,
             parts,
             slices,
             slice_len,
@@ -132,12 +137,26 @@ impl BackwardWeights {
         (self.slices * self.slice_len).next_multiple_of(16)
     }
 
+    /// Floats of scratch memory a worker needs: for the copy of the source, and for that of the destination.
+    fn scratch_lens(&self) -> [usize; 2] {
+        let src = if self.padded {
+            let window = self.window(0..self.band_rows().min(self.rows.lines), 0..self.band_cols());
+            window.rows * window.cols * self.g.ic
+        } else {
+            0
+        };
+        let panels = self.parts.iter().map(|(panels, _)| panels.len()).max().unwrap_or(0);
+        let dst = if self.packed { panels * CHUNK * self.width() } else { 0 };
+        [src.next_multiple_of(16), dst.next_multiple_of(16)]
+    }
+
     fn scratch_len(&self) -> usize {
-        if !self.padded {
-            return 0;
-        }
-        let window = self.window(0..self.band_rows().min(self.rows.lines), 0..self.band_cols());
-        (window.rows * window.cols * self.g.ic).next_multiple_of(16)
+        self.scratch_lens().iter().sum()
+    }
+
+    /// Lanes of the widest panel.
+    fn width(&self) -> usize {
+        self.panels.vectors() * self.machine.lanes
     }
 
     /// Destination rows and columns whose padded source is copied at a time.
@@ -189,11 +208,12 @@ impl BackwardWeights {
             let len = self.scratch_len();
             // SAFETY: no two tasks run on a worker at the same time.
             let scratch = unsafe { scratch.range(worker * len, len) };
+            let (src_copy, dst_copy) = scratch.split_at_mut(self.scratch_lens()[0]);
             let (panels, taps) = self.parts[part].clone();
             let first = slice * self.slice_len;
             dispatch(
                 self.machine.isa,
-                Task { plan: self, src, d_dst, sums, first, slice, panels, taps, bias, scratch },
+                Task { plan: self, src, d_dst, sums, first, slice, panels, taps, bias, src_copy, dst_copy },
             );
         });
 
@@ -210,7 +230,7 @@ impl BackwardWeights {
 
     /// Where a slice keeps the bias sums of panel `index`.
     fn bias_sums(&self, index: usize) -> usize {
-        self.panels.len + index * self.panels.vectors() * self.machine.lanes
+        self.panels.len + index * self.width()
     }
 }
 
@@ -226,7 +246,8 @@ struct Task<'a> {
     panels: Range<usize>,
     taps: Range<usize>,
     bias: bool,
-    scratch: &'a mut [f32],
+    src_copy: &'a mut [f32],
+    dst_copy: &'a mut [f32],
 }
 
 /// Some pixels of the destination, in reading order, and where their source lies.
@@ -242,6 +263,9 @@ struct Chunk {
     image_len: usize,
     row_len: usize,
     ld: usize,
+    /// The destination's gradient at the first pixel; the others follow at distance `dst_ld`.
+    dst: *const f32,
+    dst_ld: usize,
 }
 
 /// The source that stands for the bias: always one.
@@ -267,8 +291,8 @@ impl Kernel for Task<'_> {
                 let count = plan.band_rows().min(plan.rows.lines - row).min(slice.end - unit);
                 for col in (0..plan.cols.lines).step_by(plan.band_cols()) {
                     let cols = col..plan.cols.lines.min(col + plan.band_cols());
-                    let chunk = self.copy(image, row..row + count, cols);
-                    self.sum(s, &chunk, resume);
+                    let chunk = self.copy_src(image, row..row + count, cols);
+                    self.sum(s, chunk, resume);
                     resume = true;
                 }
                 unit += count;
@@ -289,8 +313,10 @@ impl Kernel for Task<'_> {
                     image_len: rows.src_lines * row_len,
                     row_len,
                     ld: plan.src_ld,
+                    dst: self.dst_at(first),
+                    dst_ld: plan.dst_ld,
                 };
-                self.sum(s, &chunk, resume);
+                self.sum(s, chunk, resume);
                 resume = true;
             }
         }
@@ -300,70 +326,111 @@ impl Kernel for Task<'_> {
 impl Task<'_> {
     /// The pixels of some rows and columns of an image, their source copied.
     #[inline(always)]
-    fn copy(&mut self, image: usize, rows: Range<usize>, cols: Range<usize>) -> Chunk {
+    fn copy_src(&mut self, image: usize, rows: Range<usize>, cols: Range<usize>) -> Chunk {
         let (plan, g) = (self.plan, &self.plan.g);
         let window = plan.window(rows.clone(), cols.clone());
         let data = &self.src[image * g.ih * g.iw * plan.src_ld..];
         let source = Image { data, rows: g.ih, cols: g.iw, channels: g.ic, ld: plan.src_ld };
-        window.copy(&source, self.scratch);
+        window.copy(&source, self.src_copy);
         let (row_len, ld) = (window.cols * g.ic, g.ic);
         let origin = -(window.first_row * row_len as isize + window.first_col * ld as isize);
         Chunk {
             at: [image, rows.start, cols.start],
             len: rows.len() * cols.len(),
             cols: (cols.start, cols.end),
-            src: self.scratch.as_ptr().wrapping_offset(origin),
+            src: self.src_copy.as_ptr().wrapping_offset(origin),
             image_len: 0,
             row_len,
             ld,
+            dst: self.dst_at((image * plan.rows.lines + rows.start) * plan.cols.lines + cols.start),
+            dst_ld: plan.dst_ld,
         }
+    }
+
+    /// The destination's gradient at a pixel.
+    #[inline(always)]
+    fn dst_at(&self, pixel: usize) -> *const f32 {
+        self.d_dst[pixel * self.plan.dst_ld..].as_ptr()
+    }
+
+    /// Copies the destination channels of the part's panels; each panel's pixels follow each other.
+    #[inline(always)]
+    fn copy_dst<S: Simd>(&mut self, s: S, chunk: &mut Chunk) {
+        let width = self.plan.width();
+        for (index, panel) in self.plan.panels.list[self.panels.clone()].iter().enumerate() {
+            let copy = &mut self.dst_copy[index * CHUNK * width..][..chunk.len * width];
+            for (pixel, copy) in copy.chunks_exact_mut(width).enumerate() {
+                let dst = chunk.dst.wrapping_add(pixel * chunk.dst_ld + panel.dst_channel);
+                for v in 0..panel.vectors {
+                    let len = S::LANES.min(panel.channels - v * S::LANES);
+                    // SAFETY: the pixel has the panel's channels, the copy the panel's vectors.
+                    unsafe {
+                        let src = dst.add(v * S::LANES);
+                        let values = if len == S::LANES { s.load(src) } else { s.load_partial(src, len) };
+                        s.store(copy[v * S::LANES..].as_mut_ptr(), values);
+                    }
+                }
+            }
+        }
+        (chunk.dst, chunk.dst_ld) = (self.dst_copy.as_ptr(), width);
     }
 
     /// Adds a chunk's products to the sums.
     #[inline(always)]
-    fn sum<S: Simd>(&self, s: S, chunk: &Chunk, resume: bool) {
+    fn sum<S: Simd>(&mut self, s: S, mut chunk: Chunk, resume: bool) {
         let plan = self.plan;
+        if plan.packed {
+            self.copy_dst(s, &mut chunk);
+        }
         let inside = plan.padded || plan.rows.is_inside() && plan.cols.is_inside();
         let mut pairs = [[std::ptr::null(); 2]; CHUNK];
         let mut len = 0;
         for tap in self.taps.clone() {
             let (row, col) = (tap / plan.cols.taps.len(), tap % plan.cols.taps.len());
             let (dy, dx) = (plan.rows.taps[row], plan.cols.taps[col]);
-            let offset = dy * chunk.row_len as isize + dx * chunk.ld as isize;
             if !inside || tap == self.taps.start {
-                len = self.pair(chunk, (!inside).then_some((dy, dx)), &mut pairs);
+                len = self.pair(&chunk, (!inside).then_some((dy, dx)), &mut pairs);
             }
-            for panel in &plan.panels.list[self.panels.clone()] {
-                let products = Products {
-                    pairs: pairs.as_ptr(),
-                    len,
-                    src: offset + panel.src_channel as isize,
-                    dst: panel.dst_channel,
-                    tail: panel.tail(S::LANES),
-                    sums: std::ptr::null_mut(),
-                    resume,
-                };
-                self.rows(s, panel, tap, products);
+            let offset = dy * chunk.row_len as isize + dx * chunk.ld as isize;
+            for index in self.panels.clone() {
+                let panel = &plan.panels.list[index];
+                let src = offset + panel.src_channel as isize;
+                self.rows(s, panel, tap, self.products(S::LANES, index, &pairs[..len], src, resume));
             }
         }
         if self.bias && self.taps.start == 0 {
-            let len = self.pair(chunk, None, &mut pairs);
+            let len = self.pair(&chunk, None, &mut pairs);
             pairs[..len].iter_mut().for_each(|pair| pair[0] = &ONE);
             for index in self.panels.clone() {
-                let panel = &plan.panels.list[index];
-                let products = Products {
-                    pairs: pairs.as_ptr(),
-                    len,
-                    src: 0,
-                    dst: panel.dst_channel,
-                    tail: panel.tail(S::LANES),
-                    // SAFETY: the slice's bias sums of the panel, which this part alone writes.
-                    sums: unsafe { self.sums.ptr_at(self.first + plan.bias_sums(index)) },
-                    resume,
-                };
-                // SAFETY: each pair is a number and a pixel of the destination; the sums hold the vectors.
-                unsafe { outer::tile_fn::<S>(1, panel.vectors)(s, &products) };
+                let mut products = self.products(S::LANES, index, &pairs[..len], 0, resume);
+                // SAFETY: the sums hold the panel's vectors, which this part of the slice alone writes; each pair
+                // is a number and a pixel of the destination.
+                unsafe {
+                    products.sums = self.sums.ptr_at(self.first + plan.bias_sums(index));
+                    outer::tile_fn::<S>(1, plan.panels.list[index].vectors)(s, &products);
+                }
             }
+        }
+    }
+
+    /// The products of some pixels for panel `index`, without a place for their sums.
+    #[inline(always)]
+    fn products(&self, lanes: usize, index: usize, pairs: &[Pair], src: isize, resume: bool) -> Products {
+        let plan = self.plan;
+        let panel = &plan.panels.list[index];
+        let (dst, tail) = if plan.packed {
+            ((index - self.panels.start) * CHUNK * plan.width(), lanes)
+        } else {
+            (panel.dst_channel, panel.tail(lanes))
+        };
+        Products {
+            pairs: pairs.as_ptr(),
+            len: pairs.len(),
+            src,
+            dst,
+            tail,
+            sums: std::ptr::null_mut(),
+            resume,
         }
     }
 
@@ -418,11 +485,10 @@ impl Task<'_> {
                 + y * chunk.row_len as isize
                 + (first * cols.stride * chunk.ld) as isize;
             let src = chunk.src.wrapping_offset(offset);
-            let pixel = (image * rows.lines + row) * cols.lines + first;
-            let dst = self.d_dst.as_ptr().wrapping_add(pixel * self.plan.dst_ld);
-            let (src_step, dst_step) = (cols.stride * chunk.ld, self.plan.dst_ld);
+            let dst = chunk.dst.wrapping_add((chunk.len - rest + first - col) * chunk.dst_ld);
+            let src_step = cols.stride * chunk.ld;
             for (index, pair) in pairs[len..len + inside].iter_mut().enumerate() {
-                *pair = [src.wrapping_add(index * src_step), dst.wrapping_add(index * dst_step)];
+                *pair = [src.wrapping_add(index * src_step), dst.wrapping_add(index * chunk.dst_ld)];
             }
             len += inside;
             rest -= count;
