@@ -561,10 +561,12 @@ impl<U: Unpooling> Kernel for Backward<'_, U> {
             for oy in g.vertical().windows(iy, g.oh) {
                 let outputs = Outputs { row: image * g.oh + oy, oy, tap_row: (iy + g.pt - oy * g.sh) * g.kw };
                 // SAFETY: as above.
-                match g.kw {
-                    2 => unsafe { self.row::<S, 2>(s, row, &outputs) },
-                    3 => unsafe { self.row::<S, 3>(s, row, &outputs) },
-                    _ => unsafe { self.row::<S, 0>(s, row, &outputs) },
+                unsafe {
+                    match g.kw {
+                        2 => self.row::<S, 2>(s, row, &outputs),
+                        3 => self.row::<S, 3>(s, row, &outputs),
+                        _ => self.row::<S, 0>(s, row, &outputs),
+                    }
                 }
             }
         }
