@@ -67,6 +67,10 @@ impl Session {
     pub fn new(plan: Plan) -> Result<Self, RunError> {
         let memory = RunError::Memory { bytes: plan.arena_bytes(), batch: plan.options.batch };
         let arena = Arena::new(plan.arena_len).ok_or(memory)?;
+        for (place, value) in &plan.constants {
+            // SAFETY: nothing else refers to the new arena.
+            unsafe { arena.write(place.offset, place.extent()) }.fill(*value);
+        }
         let exec = threads::executor(plan.options.threads).map_err(RunError::Threads)?;
         Ok(Self { plan, arena, exec, seed: 0 })
     }

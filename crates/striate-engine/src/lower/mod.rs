@@ -219,7 +219,6 @@ pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
         Op::LocalResponseNorm(op) => norm::lrn(site, op),
         Op::LocalResponseNormBackward(op) => norm::lrn_backward(site, &op.norm),
 
-        Op::Constant(op) => pointwise::constant(site, op),
         Op::Activation(op) => pointwise::activation(site, op.kind),
         Op::ActivationBackward(op) => pointwise::activation_backward(site, op.kind),
         Op::Softmax(op) => pointwise::softmax(site, op.log),
@@ -248,6 +247,6 @@ pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
 
         Op::SgdUpdate(op) => update::sgd(site, op),
 
-        Op::Input(_) | Op::Parameter(_) => unreachable!("leaves have no kernel"),
+        Op::Input(_) | Op::Parameter(_) | Op::Constant(_) => unreachable!("leaves have no kernel"),
     }
 }

@@ -1,18 +1,13 @@
 //! What works element by element, and softmax.
 
 use super::{Lowered, Site};
-use striate_graph::ops::{ActivationKind, BinaryKind, Constant, Dropout};
+use striate_graph::ops::{ActivationKind, BinaryKind, Dropout};
 use striate_kernels::Pixels;
 use striate_kernels::activation::{self, Activation};
 use striate_kernels::broadcast::{self, Binary, Operand};
 use striate_kernels::copy;
 use striate_kernels::dropout;
 use striate_kernels::softmax::{self, Space};
-
-pub(super) fn constant(site: &Site, op: &Constant) -> Result<Lowered, String> {
-    let (value, dst) = (op.value, site.output(0));
-    Ok(Lowered::new("constant", Vec::new(), vec![dst], move |f| f.dst_slice(0).fill(value)))
-}
 
 fn function(kind: ActivationKind) -> Activation {
     match kind {

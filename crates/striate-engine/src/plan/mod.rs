@@ -88,6 +88,7 @@ pub struct Plan {
     pub(crate) inputs: Vec<Port>,
     pub(crate) outputs: Vec<Port>,
     pub(crate) parameters: Vec<Port>,
+    pub(crate) constants: Vec<(Place, f32)>,
     pub(crate) graph: Graph,
     pub(crate) arena_len: usize,
     pub(crate) persistent_len: usize,
@@ -157,7 +158,14 @@ impl Plan {
             .filter(|(_, _, value)| homes.contains(*value))
             .map(|(node, _, value)| port(&node.name, value))
             .collect();
+        let constants = graph.nodes().filter_map(|(_, node)| match &node.op {
+            Op::Constant(constant) if homes.contains(node.outputs[0]) => {
+                Some((place(node.outputs[0]), constant.value))
+            }
+            _ => None,
+        });
         Ok(Self {
+            constants: constants.collect(),
             options,
             steps,
             prepares,
