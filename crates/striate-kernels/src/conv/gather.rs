@@ -135,15 +135,6 @@ impl Gather {
         candidates.push(batch);
         let costs: Vec<f64> = candidates.iter().map(Self::cycles).collect();
         let best = (0..costs.len()).min_by(|a, b| costs[*a].total_cmp(&costs[*b])).unwrap_or(0);
-        let best = match std::env::var("ORD").ok().as_deref() {
-            Some("scan") => 0,
-            Some("batch") => candidates.len() - 1,
-            Some("pad") => 1.min(candidates.len() - 1),
-            _ => best,
-        };
-        if std::env::var("VERB").is_ok() {
-            eprintln!("{costs:?}");
-        }
         let mut gather = candidates.swap_remove(best);
         gather.cut();
         gather
@@ -179,7 +170,10 @@ impl Gather {
         } else {
             0.0
         };
-        (outer * tiles) as f64 * (live * (step * self.run as f64 + pointers) + 40.0 * panels) + copy
+        // Images lie further apart than caches like.
+        let scattered = if self.order == Order::Batch { 1.06 } else { 1.0 };
+        scattered * (outer * tiles) as f64 * (live * (step * self.run as f64 + pointers) + 40.0 * panels)
+            + copy
     }
 
     /// First column of the padded copy in source columns, and its columns.

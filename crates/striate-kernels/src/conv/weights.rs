@@ -96,7 +96,7 @@ impl BackwardWeights {
             .min((pixels as u128 * panels.len as u128 / (TASK_MACS * parts.len()) as u128) as usize)
             .min(MAX_SUMS / slice_len)
             .clamp(1, if padded { g.n * rows.lines } else { pixels });
-        let packed = product == Product::Dense && g.groups == 1;
+        let packed = product == Product::Dense && g.groups == 1 && dst_ld >= 128 && panels.steps() >= 128;
         let g = *g;
         Ok(Self {
             machine,
