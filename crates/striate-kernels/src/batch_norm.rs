@@ -90,9 +90,9 @@ impl BatchNorm {
 
     /// The batch's mean and 1/√(biased variance + ε) of each channel; updates the running averages.
     ///
-    /// Accurate where the mean is large beside the deviation: sums are of differences to the mean of 64 pixels
-    /// nearby. (Such a shift makes the sum of squares exceed the true one at most in the ratio of a chunk's
-    /// pixels to 64, so no more than that is lost to cancellation.)
+    /// Accurate where the mean is large beside the deviation: sums are of differences to the mean of at least
+    /// each chunk's first 64th. (Then the sum of squares cannot be more than 64 times the true one, so no more
+    /// than that is lost to cancellation.)
     pub fn statistics(
         &self,
         cx: &Context,
@@ -113,7 +113,7 @@ impl BatchNorm {
             sums.fill(0.0);
             let (shift, sums) = sums.split_at_mut(channels);
             let (sum, square) = sums.split_at_mut(channels);
-            let near = len.min(64);
+            let near = (len / 8).clamp(1, 64);
             let rows = start..start + near;
             dispatch(cx.isa, AddSums { f: &Sum, rows, operands: [src], params: [], sums: [shift] });
             shift.iter_mut().for_each(|x| *x /= near as f32);

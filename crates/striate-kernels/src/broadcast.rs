@@ -127,7 +127,8 @@ impl Lines<'_> {
         let [a_step, b_step, _] = self.nest.strides[3];
         let outer = [self.nest.extents[0], self.nest.extents[1], self.nest.extents[2]];
         for index in self.index..self.index + self.lines {
-            let offset = |k: usize| self.nest.offset(index, outer, k) + self.at * self.nest.strides[3][k];
+            let offsets = self.nest.offsets(index, outer);
+            let offset = |k: usize| offsets[k] + self.at * self.nest.strides[3][k];
             // SAFETY: `run` checked that the operands hold all the nest reaches; lines are their task's own.
             unsafe {
                 let dst = self.dst.ptr_at(offset(2));

@@ -64,7 +64,7 @@ pub fn copy_box(
             // As many iterations of the third loop as lie in the piece.
             let here = (rows - index % rows).min(start + count - index);
             let outer = [0, 1, 2].map(|dim| nest.extents[dim]);
-            let [to, from] = [0, 1].map(|operand| nest.offset(index, outer, operand));
+            let [to, from] = nest.offsets(index, outer);
             let [to_step, from_step] = nest.strides[2];
             for row in 0..here {
                 // SAFETY: as above.

@@ -34,8 +34,8 @@ pub fn transpose(cx: &Context, [rows, columns]: [usize; 2], src: Pixels, dst: Pi
     transpose_all(cx, [1, rows, columns], src.data, [0, src.ld], dst.data, [0, dst.ld]);
 }
 
-/// Rows and columns of the blocks that are transposed as one: cache lines of both sides stay in reach.
-const BLOCK: usize = 16;
+/// Columns that a task takes together: the cache lines of both sides stay in reach.
+const STRIP: usize = 16;
 
 /// Transposes `count` matrices of `rows` × `columns`; `src` and `dst` lie as [from matrix to matrix, from row
 /// to row], each having what the callers checked.
@@ -48,16 +48,16 @@ fn transpose_all(
     [dst_step, dst_ld]: [usize; 2],
 ) {
     let dst = SharedMut::new(dst);
-    // A task makes strips of `BLOCK` rows of destinations.
-    let strips = columns.div_ceil(BLOCK);
-    let grain = (GRAIN / (BLOCK * rows.max(1))).max(1);
+    // A task makes strips of `STRIP` rows of destinations.
+    let strips = columns.div_ceil(STRIP);
+    let grain = (GRAIN / (STRIP * rows.max(1))).max(1);
     for_each_piece(cx.exec, count * strips, grain, |start, len, _| {
         for strip in start..start + len {
-            let (matrix, column) = (strip / strips, strip % strips * BLOCK);
-            let width = BLOCK.min(columns - column);
+            let (matrix, column) = (strip / strips, strip % strips * STRIP);
+            let width = STRIP.min(columns - column);
             let src = &src[matrix * src_step + column..];
             let start = matrix * dst_step + column * dst_ld;
-            debug_assert!(start + extent(width, rows, dst_ld) <= dst.len());
+            assert!(start + extent(width, rows, dst_ld) <= dst.len());
             dispatch(cx.isa, Strip { src, src_ld, rows, width, dst, start, dst_ld });
         }
     });
@@ -78,30 +78,29 @@ impl Kernel for Strip<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         let Self { src, src_ld, rows, width, dst, start, dst_ld } = self;
-        let mut row = 0;
-        while row < rows {
-            let height = BLOCK.min(rows - row);
-            if height == BLOCK && width == BLOCK {
-                let block: [[f32; BLOCK]; BLOCK] = std::array::from_fn(|r| {
-                    src[(row + r) * src_ld..][..BLOCK].try_into().expect("a row of the block")
-                });
-                for column in 0..BLOCK {
-                    // SAFETY: the strip's rows of the destination are its task's own.
-                    let line = unsafe { dst.range(start + column * dst_ld + row, BLOCK) };
-                    line.copy_from_slice(&block.map(|line| line[column]));
+        for row in (0..rows).step_by(8) {
+            for column in (0..width).step_by(8) {
+                let (height, width) = (8.min(rows - row), 8.min(width - column));
+                let src = &src[row * src_ld + column..];
+                if height == 8 && width == 8 {
+                    assert!(src.len() >= extent(8, 8, src_ld));
+                    // SAFETY: as asserted; the strip's rows of the destination are its task's own.
+                    unsafe {
+                        let dst = dst.ptr_at(start + column * dst_ld + row);
+                        s.transpose8(src.as_ptr(), src_ld, dst, dst_ld);
+                    }
+                    continue;
                 }
-            } else {
-                for column in 0..width {
-                    // SAFETY: as above.
-                    let line = unsafe { dst.range(start + column * dst_ld + row, height) };
-                    for (r, element) in line.iter_mut().enumerate() {
-                        *element = src[(row + r) * src_ld + column];
+                for j in 0..width {
+                    // SAFETY: the strip's rows of the destination are its task's own.
+                    let line = unsafe { dst.range(start + (column + j) * dst_ld + row, height) };
+                    for (i, element) in line.iter_mut().enumerate() {
+                        *element = src[i * src_ld + j];
                     }
                 }
             }
-            row += height;
         }
     }
 }

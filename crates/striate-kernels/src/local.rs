@@ -72,15 +72,15 @@ fn taps(g: &Conv2dGeometry, position: usize) -> impl Iterator<Item = (usize, usi
 /// The tap's index and the position of each tap, of all positions, that reads `pixel`.
 #[inline(always)]
 fn readers(g: &Conv2dGeometry, pixel: usize) -> impl Iterator<Item = (usize, usize)> {
-    let g = *g;
-    let along = |at: usize, pad: usize, offset: usize, stride: usize, out: usize| {
-        let ahead = (at + pad).checked_sub(offset)?;
-        (ahead % stride == 0 && ahead / stride < out).then_some(ahead / stride)
+    let (g, oh, ow) = (*g, g.oh(), g.ow());
+    let (row, column) = (pixel / g.iw + g.pt, pixel % g.iw + g.pl);
+    let along = |at: usize, offset: usize, stride: usize, out: usize| {
+        let ahead = at.checked_sub(offset)?;
+        let position = if stride == 1 { ahead } else { ahead / stride };
+        (position * stride == ahead && position < out).then_some(position)
     };
-    (0..g.kh * g.kw).filter_map(move |tap| {
-        let y = along(pixel / g.iw, g.pt, tap / g.kw * g.dh, g.sh, g.oh())?;
-        let x = along(pixel % g.iw, g.pl, tap % g.kw * g.dw, g.sw, g.ow())?;
-        Some((tap, y * g.ow() + x))
+    (0..g.kh).filter_map(move |ky| Some((ky, along(row, ky * g.dh, g.sh, oh)?))).flat_map(move |(ky, y)| {
+        (0..g.kw).filter_map(move |kx| Some((ky * g.kw + kx, y * ow + along(column, kx * g.dw, g.sw, ow)?)))
     })
 }
 

@@ -100,104 +100,130 @@ impl LocalResponseNorm {
             scratch.fill(0.0);
             let (squares, rest) = scratch.split_at_mut(self.padded(channels));
             let (ratios, passed) = rest.split_at_mut(self.padded(channels));
-            let mut rows = Rows { op: *self, channels, squares, ratios, passed };
-            for pixel in start..start + len {
-                let x = src.row(pixel, channels);
-                // SAFETY: rows are their task's own.
-                let dst = unsafe { dst.range(pixel * ld, channels) };
-                let d_dst = d_dst.map(|d_dst| d_dst.row(pixel, channels));
-                dispatch(cx.isa, Row { rows: &mut rows, x, d_dst, dst });
-            }
+            let pixels = start..start + len;
+            dispatch(
+                cx.isa,
+                Piece { op: *self, channels, pixels, src, d_dst, dst, ld, squares, ratios, passed },
+            );
         });
     }
 }
 
-/// Scratch for a row of channels.
-struct Rows<'a> {
+/// The forward pass of some pixels, or the backward pass where there is a gradient.
+struct Piece<'a> {
     op: LocalResponseNorm,
     channels: usize,
-    /// x², `before` zeros before it and `after` after it.
+    pixels: Range<usize>,
+    src: Pixels<'a>,
+    d_dst: Option<Pixels<'a>>,
+    dst: SharedMut<'a, f32>,
+    ld: usize,
+    /// Scratch for x², `before` zeros before it and `after` after it.
     squares: &'a mut [f32],
-    /// ∂y·x·D^(−β−1), `after` zeros before it and `before` after it.
+    /// For ∂y·x·D^(−β−1), `after` zeros before it and `before` after it.
     ratios: &'a mut [f32],
-    /// ∂y·D^−β
+    /// For ∂y·D^−β.
     passed: &'a mut [f32],
 }
 
-/// The forward pass of one pixel, or the backward pass where there is a gradient.
-struct Row<'a, 'b> {
-    rows: &'a mut Rows<'b>,
-    x: &'a [f32],
-    d_dst: Option<&'a [f32]>,
-    dst: &'a mut [f32],
-}
-
-impl Kernel for Row<'_, '_> {
+impl Kernel for Piece<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { rows: Rows { op, channels, squares, ratios, passed }, x, d_dst, dst } = self;
-        let (op, channels) = (*op, *channels);
-        for (square, x) in squares[op.before()..][..channels].iter_mut().zip(x) {
+    fn run<S: Simd>(mut self, s: S) {
+        for pixel in self.pixels.clone() {
+            let x = self.src.row(pixel, self.channels);
+            // SAFETY: rows are their task's own.
+            let dst = unsafe { self.dst.range(pixel * self.ld, self.channels) };
+            match self.d_dst {
+                None => self.forward(s, x, dst),
+                Some(d_dst) => self.backward(s, x, d_dst.row(pixel, self.channels), dst),
+            }
+        }
+    }
+}
+
+impl Piece<'_> {
+    /// Sets the squares of a row.
+    #[inline(always)]
+    fn square(&mut self, x: &[f32]) {
+        for (square, x) in self.squares[self.op.before()..][..self.channels].iter_mut().zip(x) {
             *square = x * x;
         }
-        let (alpha, k) = (s.splat(op.alpha / op.size as f32), s.splat(op.k));
+    }
+
+    /// D, for `lanes` channels from `at` on.
+    #[inline(always)]
+    fn base<S: Simd>(&self, s: S, at: usize, lanes: usize) -> S::F {
+        let alpha = s.splat(self.op.alpha / self.op.size as f32);
+        s.mul_add(alpha, window_sum(s, self.squares, at, lanes, self.op.size), s.splat(self.op.k))
+    }
+
+    #[inline(always)]
+    fn forward<S: Simd>(&mut self, s: S, x: &[f32], dst: &mut [f32]) {
+        self.square(x);
         let dst = dst.as_mut_ptr();
-        let Some(d_dst) = d_dst else {
-            for_each_vector(
-                s,
-                channels,
-                #[inline(always)]
-                // SAFETY: the rows hold the channels, and `squares` the `size − 1` more that windows reach.
-                |at, lanes| unsafe {
-                    let base = s.mul_add(alpha, window_sum(s, squares.as_ptr().add(at), lanes, op.size), k);
-                    let x = s.load_up_to(x.as_ptr().add(at), lanes);
-                    s.store_up_to(dst.add(at), s.mul(x, negative_power(s, base, op.beta)), lanes);
-                },
-            );
-            return;
-        };
+        for_each_vector(
+            s,
+            self.channels,
+            #[inline(always)]
+            |at, lanes| {
+                let power = negative_power(s, self.base(s, at, lanes), self.op.beta);
+                // SAFETY: the rows hold the channels.
+                unsafe {
+                    s.store_up_to(dst.add(at), s.mul(s.load_up_to(x.as_ptr().add(at), lanes), power), lanes)
+                };
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn backward<S: Simd>(&mut self, s: S, x: &[f32], d_dst: &[f32], d_src: &mut [f32]) {
+        self.square(x);
+        let (channels, op) = (self.channels, self.op);
         for_each_vector(
             s,
             channels,
             #[inline(always)]
-            // SAFETY: as above.
-            |at, lanes| unsafe {
-                let base = s.mul_add(alpha, window_sum(s, squares.as_ptr().add(at), lanes, op.size), k);
-                let gradient = s.load_up_to(d_dst.as_ptr().add(at), lanes);
-                let scaled = s.mul(gradient, negative_power(s, base, op.beta));
-                s.store_up_to(passed.as_mut_ptr().add(at), scaled, lanes);
-                let ratio = s.div(s.mul(scaled, s.load_up_to(x.as_ptr().add(at), lanes)), base);
-                s.store_up_to(ratios.as_mut_ptr().add(op.after() + at), ratio, lanes);
+            |at, lanes| {
+                let base = self.base(s, at, lanes);
+                // SAFETY: the rows hold the channels, `ratios` behind `after` zeros.
+                unsafe {
+                    let gradient = s.load_up_to(d_dst.as_ptr().add(at), lanes);
+                    let passed = s.mul(gradient, negative_power(s, base, op.beta));
+                    s.store_up_to(self.passed.as_mut_ptr().add(at), passed, lanes);
+                    let ratio = s.div(s.mul(passed, s.load_up_to(x.as_ptr().add(at), lanes)), base);
+                    s.store_up_to(self.ratios.as_mut_ptr().add(op.after() + at), ratio, lanes);
+                }
             },
         );
         let factor = s.splat(-2.0 * op.alpha * op.beta / op.size as f32);
+        let d_src = d_src.as_mut_ptr();
         for_each_vector(
             s,
             channels,
             #[inline(always)]
-            // SAFETY: as above, `ratios` like `squares`.
-            |at, lanes| unsafe {
-                let sum = s.mul(factor, window_sum(s, ratios.as_ptr().add(at), lanes, op.size));
-                let x = s.load_up_to(x.as_ptr().add(at), lanes);
-                let passed = s.load_up_to(passed.as_ptr().add(at), lanes);
-                s.store_up_to(dst.add(at), s.mul_add(x, sum, passed), lanes);
+            |at, lanes| {
+                let sum = s.mul(factor, window_sum(s, self.ratios, at, lanes, op.size));
+                // SAFETY: as above.
+                unsafe {
+                    let x = s.load_up_to(x.as_ptr().add(at), lanes);
+                    let passed = s.load_up_to(self.passed.as_ptr().add(at), lanes);
+                    s.store_up_to(d_src.add(at), s.mul_add(x, sum, passed), lanes);
+                }
             },
         );
     }
 }
 
-/// In each lane the sum of `size` neighbours, starting with its own element.
-///
-/// # Safety
-/// `src` must be readable for `lanes + size − 1` floats.
+/// In each of `lanes` from `at` on the sum of `size` neighbours, starting with its own element.
 #[inline(always)]
-unsafe fn window_sum<S: Simd>(s: S, src: *const f32, lanes: usize, size: usize) -> S::F {
+fn window_sum<S: Simd>(s: S, row: &[f32], at: usize, lanes: usize, size: usize) -> S::F {
+    let reach = &row[at..][..lanes + size - 1];
     let mut sum = s.zero();
     for tap in 0..size {
-        // SAFETY: the caller's contract.
-        sum = s.add(sum, unsafe { s.load_up_to(src.add(tap), lanes) });
+        // SAFETY: `tap + lanes` stays within `reach`.
+        sum = s.add(sum, unsafe { s.load_up_to(reach.as_ptr().add(tap), lanes) });
     }
     sum
 }

@@ -3,12 +3,13 @@
 //! The tree of additions is fixed by the problem: chunks of a set size are summed on their own, and their
 //! sums, in order, in double precision.
 
-use crate::channelwise::{self, AddSums, Sum, for_each_vector, rows_per_sum};
+use crate::channelwise::{self, AddSums, Sum, rows_per_sum};
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits};
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::strided::{Nest, strides};
 use crate::view::{Pixels, PixelsMut};
+use std::ops::Range;
 
 /// A sum of a map over some of its axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,15 +59,16 @@ impl Reduction {
         let summed: [usize; 3] = std::array::from_fn(|dim| if is_kept(dim) { 1 } else { nest.extents[dim] });
         let (outputs, lines): (usize, usize) = (kept.iter().product(), summed.iter().product());
         let (columns, inner) = (is_kept(3), nest.extents[3]);
-        let (block, units, chunk) = if columns {
+        let (block, chunk) = if columns {
             let block = inner.clamp(1, GRAIN / 2);
-            (block, lines, rows_per_sum(block))
+            (block, rows_per_sum(block))
         } else {
             let block = inner.clamp(1, SEGMENT);
-            (block, lines * inner.div_ceil(block), SEGMENT / block)
+            (block, SEGMENT / block)
         };
-        let chunks = units.div_ceil(chunk);
-        Tree { nest, kept, summed, outputs, lines, columns, inner, block, chunk, chunks }
+        let mut tree = Tree { nest, kept, summed, outputs, lines, columns, inner, block, chunk, chunks: 0 };
+        tree.chunks = tree.units().div_ceil(chunk);
+        tree
     }
 
     /// Floats of workspace that [`Reduction::run`] needs.
@@ -88,7 +90,7 @@ impl Reduction {
         }
         let dst = SharedMut::new(dst.data);
         if tree.chunks <= 1 {
-            let place = |_, output| tree.nest.offset(output, tree.kept, 1);
+            let place = |_, output| tree.nest.offsets(output, tree.kept)[1];
             tree.partial_sums(cx, src.data, scale, dst, place);
             return;
         }
@@ -98,7 +100,7 @@ impl Reduction {
         tree.partial_sums(cx, src.data, 1.0, partials, place);
         channelwise::combine(cx, workspace, tree.width(), |start, totals| {
             for (at, total) in (start..).zip(totals) {
-                let offset = tree.nest.offset(at / tree.line(), tree.kept, 1);
+                let [_, offset] = tree.nest.offsets(at / tree.line(), tree.kept);
                 // SAFETY: each element of the destination is one task's own.
                 unsafe { dst.range(offset + at % tree.line(), 1)[0] = (total * scale as f64) as f32 };
             }
@@ -129,86 +131,103 @@ impl Tree {
         // A sum over nothing is a chunk too: zero.
         let chunks = self.chunks.max(1);
         let blocks = if self.columns { self.inner.div_ceil(self.block) } else { 1 };
-        let units = if self.columns { self.lines } else { self.lines * self.inner.div_ceil(self.block) };
-        let grain = (2 * GRAIN / (self.block * self.chunk.min(units).max(1))).max(1);
+        let grain = (2 * GRAIN / (self.block * self.chunk.min(self.units()).max(1))).max(1);
         for_each_piece(cx.exec, self.outputs * blocks * chunks, grain, |start, len, _| {
-            for task in start..start + len {
-                let (chunk, output, block) =
-                    (task / (self.outputs * blocks), task / blocks % self.outputs, task % blocks);
-                let units = chunk * self.chunk..units.min((chunk + 1) * self.chunk);
-                let src = &src[self.nest.offset(output, self.kept, 0)..];
-                let at = block * self.block;
-                let width = if self.columns { self.block.min(self.inner - at) } else { 1 };
-                // SAFETY: chunks, outputs and blocks are written to places of their own.
-                let dst = unsafe { dst.range(place(chunk, output) + at, width) };
-                if self.columns {
-                    dst.fill(0.0);
-                    self.for_each_run(units, |offset, lines, ld| {
-                        let operands = [Pixels::new(&src[offset + at..], ld)];
-                        dispatch(
-                            cx.isa,
-                            AddSums { f: &Sum, rows: 0..lines, operands, params: [], sums: [&mut *dst] },
-                        );
-                    });
-                    dst.iter_mut().for_each(|x| *x *= scale);
-                } else {
-                    dst[0] = dispatch(cx.isa, SumLines { tree: self, src, units }) * scale;
-                }
-            }
+            let tasks = start..start + len;
+            dispatch(cx.isa, Partial { tree: self, tasks, blocks, src, scale, dst, place: &place });
         });
+    }
+
+    /// What an output sums: lines, in blocks where the inner loop is summed over.
+    fn units(&self) -> usize {
+        if self.columns { self.lines } else { self.lines * self.inner.div_ceil(self.block) }
     }
 
     /// Calls `body(offset, count, stride)` for the runs of equally distant lines that make up `lines`.
     #[inline(always)]
-    fn for_each_run(&self, lines: std::ops::Range<usize>, mut body: impl FnMut(usize, usize, usize)) {
+    fn for_each_run(&self, lines: Range<usize>, mut body: impl FnMut(usize, usize, usize)) {
         let loops = (0..3).rev().find(|dim| self.summed[*dim] > 1);
         let (extent, stride) = loops.map_or((1, 0), |dim| (self.summed[dim], self.nest.strides[dim][0]));
         let mut line = lines.start;
         while line < lines.end {
             let count = (extent - line % extent).min(lines.end - line);
-            body(self.nest.offset(line, self.summed, 0), count, stride);
+            body(self.nest.offsets(line, self.summed)[0], count, stride);
             line += count;
         }
     }
 }
 
-/// The sum of blocks of lines: unit `u` is block `u % blocks` of line `u / blocks`.
-struct SumLines<'a> {
+/// Some of the (chunk, output, block) of a tree, each one partial sum.
+struct Partial<'a, P> {
     tree: &'a Tree,
+    tasks: Range<usize>,
+    /// Blocks of columns.
+    blocks: usize,
     src: &'a [f32],
-    units: std::ops::Range<usize>,
+    scale: f32,
+    dst: SharedMut<'a, f32>,
+    place: &'a P,
 }
 
-impl Kernel for SumLines<'_> {
-    type Output = f32;
+impl<P: Fn(usize, usize) -> usize> Kernel for Partial<'_, P> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
+    fn run<S: Simd>(self, s: S) {
+        let Tree { outputs, columns, inner, block, chunk, .. } = *self.tree;
+        for task in self.tasks.clone() {
+            let (part, at) = (task / (outputs * self.blocks), task % self.blocks * block);
+            let output = task / self.blocks % outputs;
+            let units = part * chunk..self.tree.units().min((part + 1) * chunk);
+            let src = &self.src[self.tree.nest.offsets(output, self.tree.kept)[0]..];
+            let width = if columns { block.min(inner - at) } else { 1 };
+            // SAFETY: chunks, outputs and blocks are written to places of their own.
+            let dst = unsafe { self.dst.range((self.place)(part, output) + at, width) };
+            if columns {
+                dst.fill(0.0);
+                self.tree.for_each_run(
+                    units,
+                    #[inline(always)]
+                    |offset, lines, ld| {
+                        let operands = [Pixels::new(&src[offset + at..], ld)];
+                        AddSums { f: &Sum, rows: 0..lines, operands, params: [], sums: [&mut *dst] }.run(s);
+                    },
+                );
+                dst.iter_mut().for_each(|x| *x *= self.scale);
+            } else {
+                dst[0] = self.sum_lines(s, src, units) * self.scale;
+            }
+        }
+    }
+}
+
+impl<P> Partial<'_, P> {
+    /// The sum of blocks of lines: unit `u` is block `u % blocks` of line `u / blocks`.
+    #[inline(always)]
+    fn sum_lines<S: Simd>(&self, s: S, src: &[f32], units: Range<usize>) -> f32 {
         let Tree { nest, summed, inner, block, .. } = self.tree;
         let blocks = inner.div_ceil(*block);
         // Four sums in flight hide the latency of additions.
         let mut sums = [s.zero(); 4];
-        for unit in self.units {
-            let at = unit % blocks * block;
-            let line = &self.src[nest.offset(unit / blocks, *summed, 0) + at..][..(*block).min(inner - at)];
+        for unit in units {
+            let (line, at) = if blocks == 1 { (unit, 0) } else { (unit / blocks, unit % blocks * block) };
+            let line = &src[nest.offsets(line, *summed)[0] + at..][..(*block).min(inner - at)];
             let mut quads = line.chunks_exact(4 * S::LANES);
             for quad in &mut quads {
-                for (k, sum) in sums.iter_mut().enumerate() {
+                for k in 0..4 {
                     // SAFETY: within the four vectors of `quad`.
-                    *sum = s.add(*sum, unsafe { s.load(quad.as_ptr().add(k * S::LANES)) });
+                    sums[k] = s.add(sums[k], unsafe { s.load(quad.as_ptr().add(k * S::LANES)) });
                 }
             }
             let rest = quads.remainder();
-            for_each_vector(
-                s,
-                rest.len(),
-                #[inline(always)]
-                |at, lanes| {
-                    let k = at / S::LANES;
+            for k in 0..4 {
+                let lanes = S::LANES.min(rest.len().saturating_sub(k * S::LANES));
+                if lanes > 0 {
                     // SAFETY: within `rest`.
-                    sums[k] = s.add(sums[k], unsafe { s.load_up_to(rest.as_ptr().add(at), lanes) });
-                },
-            );
+                    let x = unsafe { s.load_up_to(rest.as_ptr().add(k * S::LANES), lanes) };
+                    sums[k] = s.add(sums[k], x);
+                }
+            }
         }
         s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
     }

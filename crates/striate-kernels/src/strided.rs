@@ -35,14 +35,19 @@ impl<const K: usize> Nest<K> {
         self.extents[..3].iter().product()
     }
 
-    /// Where operand `k` is in iteration `index` of the outer loops, counted over `extents` of them.
-    pub(crate) fn offset(&self, mut index: usize, extents: [usize; 3], k: usize) -> usize {
-        let mut offset = 0;
+    /// Where each operand is in iteration `index` of the outer loops, counted over `extents` of them.
+    #[inline(always)]
+    pub(crate) fn offsets(&self, mut index: usize, extents: [usize; 3]) -> [usize; K] {
+        let mut offsets = [0; K];
         for dim in (0..3).rev() {
-            offset += index % extents[dim] * self.strides[dim][k];
-            index /= extents[dim];
+            // Divisions only where there are loops further out.
+            let at = if index < extents[dim] { index } else { index % extents[dim] };
+            index = if index < extents[dim] { 0 } else { index / extents[dim] };
+            for k in 0..K {
+                offsets[k] += at * self.strides[dim][k];
+            }
         }
-        offset
+        offsets
     }
 }
 
@@ -81,7 +86,7 @@ mod tests {
     fn offsets_count_the_last_loop_fastest() {
         let nest = nest([2, 3, 4, 5], [6, 1], [2, 1, 4, 1]);
         let outer = [2, 3, 4];
-        let offsets: Vec<_> = (0..nest.outer()).map(|i| [0, 1].map(|k| nest.offset(i, outer, k))).collect();
+        let offsets: Vec<_> = (0..nest.outer()).map(|i| nest.offsets(i, outer)).collect();
         assert_eq!(offsets[..5], [[0, 0], [6, 1], [12, 2], [18, 3], [24, 0]]);
         assert_eq!(offsets[23], [23 * 6, 7]);
     }

@@ -23,6 +23,40 @@ fn first(len: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(ONES_THEN_ZEROS.as_ptr().add(8 - len).cast()) }
 }
 
+/// See [`Simd::transpose8`].
+///
+/// # Safety
+/// The processor must have AVX2; pointers as in the trait.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn transpose8(src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
+    let row = |i: usize| {
+        // SAFETY: the caller's contract.
+        unsafe { _mm256_loadu_ps(src.add(i * src_ld)) }
+    };
+    // Pairs of rows, then fours of them, then both halves: each step doubles the run of one column.
+    let mut quads = [[_mm256_setzero_ps(); 4]; 2];
+    for half in 0..2 {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| row(4 * half + i));
+        let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (low2, high2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        quads[half] = [
+            _mm256_shuffle_ps::<0x44>(low, low2),
+            _mm256_shuffle_ps::<0xEE>(low, low2),
+            _mm256_shuffle_ps::<0x44>(high, high2),
+            _mm256_shuffle_ps::<0xEE>(high, high2),
+        ];
+    }
+    for j in 0..4 {
+        let (upper, lower) = (quads[0][j], quads[1][j]);
+        // SAFETY: the caller's contract.
+        unsafe {
+            _mm256_storeu_ps(dst.add(j * dst_ld), _mm256_permute2f128_ps::<0x20>(upper, lower));
+            _mm256_storeu_ps(dst.add((j + 4) * dst_ld), _mm256_permute2f128_ps::<0x31>(upper, lower));
+        }
+    }
+}
+
 // SAFETY of every block below: `self` exists only where `detect` found the instructions; pointers are valid
 // by the trait's contracts.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -65,6 +99,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store_partial(self, dst: *mut f32, value: __m256, len: usize) {
         unsafe { _mm256_maskstore_ps(dst, first(len), value) }
+    }
+    #[inline(always)]
+    unsafe fn transpose8(self, src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
+        unsafe { transpose8(src, src_ld, dst, dst_ld) }
     }
     #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {

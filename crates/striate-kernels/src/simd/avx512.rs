@@ -71,6 +71,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(dst, first(len), value) }
     }
     #[inline(always)]
+    unsafe fn transpose8(self, src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
+        unsafe { super::avx2::transpose8(src, src_ld, dst, dst_ld) }
+    }
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_add_ps(a, b) }
     }

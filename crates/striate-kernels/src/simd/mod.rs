@@ -154,6 +154,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
         unsafe { if len == Self::LANES { self.store(dst, value) } else { self.store_partial(dst, value, len) } }
     }
 
+    /// Transposes a block of 8 × 8: `dst[j · dst_ld + i]` = `src[i · src_ld + j]`.
+    ///
+    /// # Safety
+    /// `src` must be readable, and `dst` writable, for 8 rows of 8 floats at their distances.
+    #[inline(always)]
+    unsafe fn transpose8(self, src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
+        for i in 0..8 {
+            for j in 0..8 {
+                // SAFETY: the caller's contract.
+                unsafe { *dst.add(j * dst_ld + i) = *src.add(i * src_ld + j) };
+            }
+        }
+    }
+
     /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a - b`

@@ -1,5 +1,33 @@
 use super::*;
 
+/// A block, its rows further apart than they are long, against its definition.
+struct Transpose;
+
+impl Kernel for Transpose {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (src_ld, dst_ld) = (11, 9);
+        let src: Vec<f32> = (0..8 * src_ld).map(|i| i as f32).collect();
+        let mut dst = vec![-1.0; 8 * dst_ld];
+        // SAFETY: both hold 8 rows.
+        unsafe { s.transpose8(src.as_ptr(), src_ld, dst.as_mut_ptr(), dst_ld) };
+        for (at, x) in dst.iter().enumerate() {
+            let (j, i) = (at / dst_ld, at % dst_ld);
+            let expected = if i < 8 { src[i * src_ld + j] } else { -1.0 };
+            assert_eq!(*x, expected, "row {j}, column {i}, {}", S::ISA);
+        }
+    }
+}
+
+#[test]
+fn a_block_is_transposed() {
+    for isa in Isa::present() {
+        dispatch(isa, Transpose);
+    }
+}
+
 /// Every vector operation against plain arithmetic, lane by lane.
 struct Check;
 
