@@ -22,6 +22,14 @@ pub enum FrameError {
         /// Channels, height, width.
         shape: [usize; 3],
     },
+    /// More elements than are counted here.
+    #[error("images of shape {image:?} or inputs of {}x{} (height x width) have 2^31 elements or more", input[0], input[1])]
+    Huge {
+        /// Channels, height, width of the images.
+        image: [usize; 3],
+        /// Height and width of the inputs.
+        input: [usize; 2],
+    },
     /// Mean and deviation that do not go with the channels.
     #[error("{mean} means and {std} deviations for {channels} channels; each needs one, deviations above 0")]
     Statistics {
@@ -47,11 +55,11 @@ pub struct Frame {
     input: [usize; 2],
     /// Rows above and columns to the left of the image.
     offset: [usize; 2],
-    mean: Vec<f32>,
-    std: Vec<f32>,
     /// The normalised value of each byte in each channel.
     table: Vec<[f32; 256]>,
-    /// The image as float32 with a border of background: one pixel above and to the left, two below and to the
+    /// A row of an input without image: normalised background.
+    background: Vec<f32>,
+    /// The normalised image in a border of background: one pixel above and to the left, two below and to the
     /// right, so that the four neighbours of any point clamped to the border exist.
     plane: Vec<f32>,
 }
@@ -67,19 +75,28 @@ impl Frame {
         if height > input[0] || width > input[1] {
             return Err(FrameError::TooLarge { image: [height, width], input });
         }
+        let elements = |[height, width]: [usize; 2]| {
+            let sides = height.checked_add(3)?.checked_mul(width.checked_add(3)?);
+            sides?.checked_mul(channels).filter(|elements| *elements <= i32::MAX as usize)
+        };
+        // An input is no smaller than its image.
+        if elements(input).is_none() {
+            return Err(FrameError::Huge { image, input });
+        }
         let positive = std.iter().all(|std| *std > 0.0);
         if mean.len() != channels || std.len() != channels || !positive {
             return Err(FrameError::Statistics { mean: mean.len(), std: std.len(), channels });
         }
-        let row = |(mean, std): (&f32, &f32)| std::array::from_fn(|byte| normal(byte as f32, *mean, *std));
+        let row = |(mean, std): (&f32, &f32)| std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std);
+        let table: Vec<[f32; 256]> = mean.iter().zip(std).map(row).collect();
+        let background = |pixels| table.iter().map(|row| row[0]).cycle().take(pixels * channels).collect();
         Ok(Self {
             image,
             input,
             offset: [(input[0] - height) / 2, (input[1] - width) / 2],
-            table: mean.iter().zip(std).map(row).collect(),
-            mean: mean.to_vec(),
-            std: std.to_vec(),
-            plane: vec![0.0; (height + 3) * (width + 3) * channels],
+            background: background(input[1]),
+            plane: background((height + 3) * (width + 3)),
+            table,
         })
     }
 
@@ -103,69 +120,85 @@ impl Frame {
     pub fn put(&mut self, pixels: &[u8], map: Option<&Affine>, dst: &mut [f32]) {
         match map {
             None => self.copy(pixels, dst),
-            Some(map) => self.warp(pixels, map, dst),
+            Some(map) => match self.image[0] {
+                1 => self.warp::<1>(pixels, map, dst),
+                3 => self.warp::<3>(pixels, map, dst),
+                _ => self.warp::<0>(pixels, map, dst),
+            },
         }
     }
 
     fn copy(&self, pixels: &[u8], dst: &mut [f32]) {
         let [channels, height, width] = self.image;
-        let normalise = |dst: &mut [f32], byte: &dyn Fn(usize) -> u8| {
-            for (at, pixel) in dst.chunks_exact_mut(channels).enumerate() {
-                for (channel, value) in pixel.iter_mut().enumerate() {
-                    *value = self.table[channel][usize::from(byte(at * channels + channel))];
-                }
-            }
-        };
+        let [top, left] = self.offset;
         for (row, dst) in dst.chunks_exact_mut(self.input[1] * channels).enumerate() {
-            let source = row.checked_sub(self.offset[0]).filter(|row| *row < height);
-            let Some(source) = source else {
-                normalise(dst, &|_| 0);
-                continue;
-            };
-            let source = &pixels[source * width * channels..][..width * channels];
-            let (left, rest) = dst.split_at_mut(self.offset[1] * channels);
-            let (middle, right) = rest.split_at_mut(width * channels);
-            normalise(left, &|_| 0);
-            normalise(middle, &|at| source[at]);
-            normalise(right, &|_| 0);
+            if self.image[2] != self.input[1] || !(top..top + height).contains(&row) {
+                dst.copy_from_slice(&self.background);
+            }
+            if let Some(source) = row.checked_sub(top).filter(|row| *row < height) {
+                let source = &pixels[source * width * channels..][..width * channels];
+                normalise(&self.table, source, &mut dst[left * channels..][..width * channels]);
+            }
         }
     }
 
-    fn warp(&mut self, pixels: &[u8], map: &Affine, dst: &mut [f32]) {
+    /// `CHANNELS` of the image, or 0 for any number.
+    fn warp<const CHANNELS: usize>(&mut self, pixels: &[u8], map: &Affine, dst: &mut [f32]) {
         let [channels, height, width] = self.image;
+        let channels = if CHANNELS == 0 { channels } else { CHANNELS };
         let pitch = (width + 3) * channels;
         for (row, source) in pixels.chunks_exact(width * channels).enumerate() {
             let plane = &mut self.plane[(row + 1) * pitch + channels..][..width * channels];
-            for (value, byte) in plane.iter_mut().zip(source) {
-                *value = f32::from(*byte);
-            }
+            normalise(&self.table, source, plane);
         }
         let middle = [(width - 1) as f32 / 2.0, (height - 1) as f32 / 2.0];
         let centre = [middle[0] + self.offset[1] as f32, middle[1] + self.offset[0] as f32];
         for (row, dst) in dst.chunks_exact_mut(self.input[1] * channels).enumerate() {
-            for (column, pixel) in dst.chunks_exact_mut(channels).enumerate() {
-                let [x, y] = map.source([column as f32 - centre[0], row as f32 - centre[1]]);
-                // Positions in the plane: one further than in the image, and not negative.
-                let x = (x + middle[0] + 1.0).clamp(0.0, width as f32 + 1.0);
-                let y = (y + middle[1] + 1.0).clamp(0.0, height as f32 + 1.0);
-                let (left, top) = (x as usize, y as usize);
-                let (right_part, lower_part) = (x - left as f32, y - top as f32);
-                let upper = &self.plane[top * pitch + left * channels..][..2 * channels];
-                let lower = &self.plane[(top + 1) * pitch + left * channels..][..2 * channels];
-                for (channel, value) in pixel.iter_mut().enumerate() {
-                    let along =
-                        |row: &[f32]| row[channel] + right_part * (row[channel + channels] - row[channel]);
-                    let (upper, lower) = (along(upper), along(lower));
-                    let level = upper + lower_part * (lower - upper);
-                    *value = normal(level, self.mean[channel], self.std[channel]);
+            let y = row as f32 - centre[1];
+            for (chunk, dst) in dst.chunks_mut(LANES * channels).enumerate() {
+                // First where all pixels of a chunk come from, in vector registers; then the pixels.
+                let (mut at, mut parts) = ([0; LANES], [[0.0; LANES]; 2]);
+                for lane in 0..LANES {
+                    let x = (chunk * LANES + lane) as f32 - centre[0];
+                    let [x, y] = map.source([x, y]);
+                    // Positions in the plane: one further than in the image, and not negative.
+                    let x = (x + middle[0] + 1.0).clamp(0.0, width as f32 + 1.0);
+                    let y = (y + middle[1] + 1.0).clamp(0.0, height as f32 + 1.0);
+                    let (left, top) = (x as i32, y as i32);
+                    at[lane] = top * pitch as i32 + left * channels as i32;
+                    (parts[0][lane], parts[1][lane]) = (x - left as f32, y - top as f32);
+                }
+                for (lane, pixel) in dst.chunks_exact_mut(channels).enumerate() {
+                    let upper = &self.plane[at[lane] as usize..][..2 * channels];
+                    let lower = &self.plane[at[lane] as usize + pitch..][..2 * channels];
+                    let [right_part, lower_part] = parts.map(|part| part[lane]);
+                    for (channel, value) in pixel.iter_mut().enumerate() {
+                        let along = |row: &[f32]| {
+                            row[channel] + right_part * (row[channel + channels] - row[channel])
+                        };
+                        *value = along(upper) + lower_part * (along(lower) - along(upper));
+                    }
                 }
             }
         }
     }
 }
 
-fn normal(level: f32, mean: f32, std: f32) -> f32 {
-    (level / 255.0 - mean) / std
+/// Pixels whose sources are computed together.
+const LANES: usize = 16;
+
+fn normalise(table: &[[f32; 256]], bytes: &[u8], dst: &mut [f32]) {
+    if let [table] = table {
+        for (value, byte) in dst.iter_mut().zip(bytes) {
+            *value = table[usize::from(*byte)];
+        }
+        return;
+    }
+    for (pixel, bytes) in dst.chunks_exact_mut(table.len()).zip(bytes.chunks_exact(table.len())) {
+        for ((value, byte), table) in pixel.iter_mut().zip(bytes).zip(table) {
+            *value = table[usize::from(*byte)];
+        }
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +280,9 @@ mod tests {
         assert_eq!(text, "images of 28x28 do not fit into an input of 32x24 (height x width)");
         assert!(matches!(Frame::new([3, 2, 2], [2, 2], &[0.0], &[1.0]), Err(FrameError::Statistics { .. })));
         assert!(matches!(Frame::new([1, 2, 2], [2, 2], &[0.0], &[0.0]), Err(FrameError::Statistics { .. })));
+        for (image, input) in [([1, 2, 2], [usize::MAX; 2]), ([1, 1 << 16, 1 << 16], [1 << 16; 2])] {
+            assert!(matches!(Frame::new(image, input, &[0.0], &[1.0]), Err(FrameError::Huge { .. })));
+        }
         assert!(matches!(Frame::new([1, 0, 2], [2, 2], &[0.0], &[1.0]), Err(FrameError::Empty { .. })));
     }
 }

@@ -1,6 +1,7 @@
 //! Batches made ahead of time by a thread of their own.
 
 use std::any::Any;
+use std::collections::TryReserveError;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub struct LoaderOptions {
     pub epochs: Range<u64>,
     /// The batch of the first epoch to begin with: the number of batches already seen in it.
     pub first_batch: u64,
-    /// Batches made ahead, at least 1.
+    /// Batches made ahead, 1 to 64.
     pub prefetch: usize,
 }
 
@@ -115,6 +116,16 @@ pub enum LoaderError {
     /// The images do not go into the network's input.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// Batches so large that there is no memory for them.
+    #[error("no memory for {buffers} batches of {batch} inputs of {len} elements each; use a smaller batch")]
+    Memory {
+        /// The number of batches made ahead, and one.
+        buffers: usize,
+        /// The batch size.
+        batch: usize,
+        /// The elements of an input.
+        len: usize,
+    },
     /// A sample that does not exist.
     #[error("sample {id} was asked for, there are {samples}")]
     NoSample {
@@ -181,7 +192,7 @@ impl Loader {
         if let Some(&id) = ids.iter().find(|id| **id as usize >= samples.len()) {
             return Err(LoaderError::NoSample { id, samples: samples.len() });
         }
-        let (batch, prefetch) = (options.batch, options.prefetch.max(1));
+        let (batch, prefetch) = (options.batch, options.prefetch.clamp(1, 64));
         let batches = match ids.len().checked_div(batch) {
             Some(full) if options.drop_last => full,
             Some(_) => ids.len().div_ceil(batch),
@@ -203,10 +214,12 @@ impl Loader {
         let (to_ready, ready) = sync_channel(buffers);
         let (spent, from_spent) = sync_channel(buffers);
         for _ in 0..buffers {
+            let len = frame.len();
+            let memory = |_| LoaderError::Memory { buffers, batch, len };
             let buffer = Batch {
-                images: vec![0.0; batch * frame.len()],
-                labels: vec![0; batch],
-                ids: vec![Batch::NO_SAMPLE; batch],
+                images: filled(batch.saturating_mul(len), 0.0).map_err(memory)?,
+                labels: filled(batch, 0).map_err(memory)?,
+                ids: filled(batch, Batch::NO_SAMPLE).map_err(memory)?,
                 count: 0,
                 epoch: 0,
                 index: 0,
@@ -308,6 +321,13 @@ impl Drop for Loader {
             let _ = thread.join();
         }
     }
+}
+
+fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, TryReserveError> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(len)?;
+    buffer.resize(len, value);
+    Ok(buffer)
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -571,6 +591,8 @@ mod tests {
         assert!(matches!(new(9, Some(vec![9]), evaluation(1)), LoaderError::NoSample { id: 9, samples: 9 }));
         let late = LoaderOptions { first_batch: 4, ..training(3, 1) };
         assert!(matches!(new(9, None, late), LoaderError::Position { first: 4, batches: 3 }));
+        let huge = LoaderOptions { batch: usize::MAX / 2, ..evaluation(1) };
+        assert!(matches!(new(9, None, huge), LoaderError::Memory { len: 2, buffers: 4, .. }));
         let small = LoaderOptions { input: Some([0, 1]), ..training(3, 1) };
         assert!(matches!(new(9, None, small), LoaderError::Frame(FrameError::TooLarge { .. })));
     }

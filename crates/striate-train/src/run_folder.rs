@@ -42,7 +42,7 @@ pub enum RunError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The folder holds a run already.
-    #[error("{} holds a run already; resume it, or choose another folder", .0.display())]
+    #[error("{} holds a run (or a log) already; resume it, or choose another folder", .0.display())]
     Exists(PathBuf),
     /// The folder holds no run.
     #[error("{} holds no run: there is no {CONFIG} in it", .0.display())]
@@ -93,12 +93,13 @@ impl RunFolder {
         make_folder(path)?;
         let lock = lock(path)?;
         let config_path = path.join(CONFIG);
-        if config_path.exists() {
+        // A run that was killed while it was made has neither a configuration nor anything in its log.
+        let logged = fs::metadata(path.join(LOG)).is_ok_and(|log| log.len() > 0);
+        if logged || config_path.exists() {
             return Err(RunError::Exists(path.to_path_buf()));
         }
         make_folder(&path.join(CHECKPOINTS))?;
         let log = open_log(&path.join(LOG))?;
-        log.set_len(0).map_err(fail(&path.join(LOG), "empty"))?;
         // Last: a folder with a configuration is a run.
         let json = serde_json::to_string_pretty(config);
         let json =
@@ -319,6 +320,8 @@ mod tests {
         assert!(run.checkpoint(Checkpoint::Latest).parent().unwrap().is_dir());
         drop(run);
         assert!(matches!(RunFolder::create(&path, &json!({})), Err(RunError::Exists(_))));
+        fs::write(folder.path().join(LOG), "of something else\n").unwrap();
+        assert!(matches!(RunFolder::create(folder.path(), &json!({})), Err(RunError::Exists(_))));
         let mut run = RunFolder::open(&path).unwrap();
         assert_eq!(run.config::<Value>().unwrap()["network"], "lenet5");
         run.append(&json!({"step": 4})).unwrap();
