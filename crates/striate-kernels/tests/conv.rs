@@ -217,7 +217,7 @@ fn check_all(g: &Conv2dGeometry, setting: Setting) {
 }
 
 /// Geometries at the edges of tiles, panels, blocks and orders.
-const EDGES: [&str; 34] = [
+const EDGES: [&str; 38] = [
     // One number.
     "ic1 ih1 oc1 kh1",
     // Fully connected, alone and in a batch.
@@ -228,6 +228,11 @@ const EDGES: [&str; 34] = [
     "n2 ic1 ih28 oc6 kh5 ph2",
     "n2 ic6 ih14 oc16 kh5",
     "n13 ic16 ih5 oc120 kh5",
+    // Few channels written, so that neighbouring pixels are folded: all of a row, some, with stride.
+    "n2 ic5 ih8 oc1 kh3 ph1",
+    "n3 ic3 ih9 iw12 oc4 kh3 kw5 ph1 pw2",
+    "n17 ic4 ih6 oc6 kh5 sh2 ph2",
+    "n2 ic3 ih9 oc2 kh3 kw4 sh1 sw3 ph1",
     // Panels of one to five vectors, full and not.
     "ic3 ih6 oc15 kh3 ph1",
     "ic3 ih6 oc17 kh3 ph1",
@@ -270,6 +275,7 @@ fn passes_agree_with_the_reference_at_the_edges() {
         let g: Conv2dGeometry = text.parse().unwrap();
         check_all(&g, Setting::default());
         check_all(&g, Setting::ALL);
+        check_all(&g, Setting { gap: (0, 0), ..Setting::ALL });
     }
 }
 

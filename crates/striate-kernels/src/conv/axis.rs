@@ -11,8 +11,10 @@ pub(super) struct Axis {
     pub(super) stride: usize,
     /// Source line of each tap for line 0, ascending.
     pub(super) taps: Vec<isize>,
-    /// The line of the kernel that each tap is.
-    pub(super) kernel: Vec<usize>,
+    /// How many destination lines are computed as one, with the channels of all.
+    pub(super) fold: usize,
+    /// `kernel[tap · fold + j]`: the line of the kernel that a tap is to the j-th of the folded lines, if any.
+    pub(super) kernel: Vec<Option<usize>>,
     /// Lines of the source; those outside hold zeros.
     pub(super) src_lines: usize,
     /// Line 0's place in the destination.
@@ -36,7 +38,8 @@ impl Axis {
             lines: dst_lines,
             stride,
             taps: (0..kernel).map(|k| (k * dilation) as isize - padding as isize).collect(),
-            kernel: (0..kernel).collect(),
+            fold: 1,
+            kernel: (0..kernel).map(Some).collect(),
             src_lines,
             dst_first: 0,
             dst_step: 1,
@@ -71,7 +74,8 @@ impl Axis {
                 lines: (src_lines - first).div_ceil(stride),
                 stride: 1,
                 taps: kernel.iter().map(|k| distance(k) / stride as isize).collect(),
-                kernel,
+                fold: 1,
+                kernel: kernel.into_iter().map(Some).collect(),
                 src_lines: dst_lines,
                 dst_first: first,
                 dst_step: stride,
@@ -87,7 +91,8 @@ impl Axis {
             lines: 1,
             stride: 1,
             taps: vec![0],
-            kernel: vec![0],
+            fold: 1,
+            kernel: vec![Some(0)],
             src_lines: 1,
             dst_first: 0,
             dst_step: 1,
@@ -101,6 +106,39 @@ impl Axis {
             && (self.stride, self.dst_first, self.dst_step) == (1, 0, 1)
             && self.lines == self.src_lines
             && self.lines == self.dst_lines
+    }
+
+    /// The axis with neighbouring destination lines folded into one, where a pixel of `channels` would fill only
+    /// part of a vector of `lanes`: as many as save most multiply-adds.
+    ///
+    /// The folded lines must lie side by side in memory. They share the taps that neighbours share, which takes
+    /// neighbouring taps and a stride that does not exceed them.
+    pub(super) fn folded(self, lanes: usize, channels: usize) -> Self {
+        /// The least that folding must save to be worth its irregularity.
+        const LEAST_GAIN: f64 = 1.25;
+        let taps = self.taps.len();
+        let contiguous = self.dst_step == 1 && self.lines == self.dst_lines;
+        if !contiguous || !self.is_run() || self.stride > taps {
+            return self;
+        }
+        let taps_of = |fold: usize| taps + (fold - 1) * self.stride;
+        let gain = |fold: usize| (fold * taps) as f64 / taps_of(fold) as f64;
+        let fold = (1..=lanes / channels).rev().find(|fold| self.lines % fold == 0).unwrap_or(1);
+        if gain(fold) < LEAST_GAIN {
+            return self;
+        }
+        let kernel = |tap: usize, j: usize| {
+            tap.checked_sub(j * self.stride).and_then(|tap| self.kernel.get(tap)).copied().flatten()
+        };
+        Self {
+            lines: self.lines / fold,
+            stride: self.stride * fold,
+            taps: (0..taps_of(fold) as isize).map(|tap| self.taps[0] + tap).collect(),
+            fold,
+            kernel: (0..taps_of(fold)).flat_map(|tap| (0..fold).map(move |j| kernel(tap, j))).collect(),
+            dst_lines: self.dst_lines / fold,
+            ..self
+        }
     }
 
     /// First source line any tap reads, and how many from there to the last for `lines` computed lines.
@@ -129,7 +167,8 @@ impl Axis {
     }
 }
 
-/// The kernel element (ky · kw + kx) of every tap of two axes, in reading order.
-pub(super) fn kernel_elements(rows: &Axis, cols: &Axis, kw: usize) -> Vec<usize> {
-    rows.kernel.iter().flat_map(|ky| cols.kernel.iter().map(move |kx| ky * kw + kx)).collect()
+/// The kernel element (ky · kw + kx) of every tap of two axes, in reading order, for each of the folded columns.
+pub(super) fn kernel_elements(rows: &Axis, cols: &Axis, kw: usize) -> Vec<Option<usize>> {
+    let element = |ky: &Option<usize>, kx: &Option<usize>| Some((*ky)? * kw + (*kx)?);
+    rows.kernel.iter().flat_map(|ky| cols.kernel.iter().map(move |kx| element(ky, kx))).collect()
 }

@@ -86,13 +86,17 @@ impl WeightStrides {
 #[derive(Clone, Debug)]
 pub(super) struct Panels {
     pub(super) list: Vec<Panel>,
-    /// Index of the kernel element (ky · kw + kx) each tap multiplies with.
-    taps: Vec<usize>,
+    /// How many pixels are written as one, each with all channels: the lanes are those of the first, then those of
+    /// the second, and so on.
+    fold: usize,
+    /// `elements[tap · fold + j]`: the kernel element (ky · kw + kx) that a tap of the j-th pixel multiplies with.
+    elements: Vec<Option<usize>>,
     strides: WeightStrides,
-    groups: usize,
+    /// Written channels, of all groups.
+    dst: usize,
     /// Read channels of a group.
     pub(super) group_src: usize,
-    /// Written channels of a group.
+    /// Lanes of a group: written channels, of all folded pixels.
     group_dst: usize,
     lanes: usize,
     /// Floats of all panels.
@@ -108,11 +112,11 @@ impl Panels {
         product: Product,
         groups: usize,
         (src, dst): (usize, usize),
-        taps: Vec<usize>,
+        (fold, elements): (usize, Vec<Option<usize>>),
         strides: WeightStrides,
     ) -> Self {
         let (groups, group_src, group_dst, strides) = match product {
-            Product::Dense => (groups, src / groups, dst / groups, strides),
+            Product::Dense => (groups, src / groups, fold * dst / groups, strides),
             Product::Depthwise => (1, 1, dst, WeightStrides { group: 0, written: strides.group, read: 0 }),
         };
         let vectors = group_dst.div_ceil(machine.lanes);
@@ -130,11 +134,11 @@ impl Panels {
                     Product::Depthwise => dst_channel,
                 };
                 list.push(Panel { src_channel, dst_channel, channels, vectors, packed });
-                packed += taps.len() * group_src * vectors * machine.lanes;
+                packed += elements.len() / fold * group_src * vectors * machine.lanes;
                 first += channels;
             }
         }
-        Self { list, taps, strides, groups, group_src, group_dst, lanes: machine.lanes, len: packed }
+        Self { list, fold, elements, strides, dst, group_src, group_dst, lanes: machine.lanes, len: packed }
     }
 
     /// Vectors of the widest panel.
@@ -142,9 +146,13 @@ impl Panels {
         self.list.first().map_or(1, |panel| panel.vectors)
     }
 
+    fn taps(&self) -> usize {
+        self.elements.len() / self.fold
+    }
+
     /// Steps of the reduction: taps × read channels.
     pub(super) fn steps(&self) -> usize {
-        self.taps.len() * self.group_src
+        self.taps() * self.group_src
     }
 
     /// Where the weights of a panel's step `step` begin.
@@ -162,7 +170,7 @@ impl Panels {
     pub(super) fn pack(&self, cx: &Context, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
         assert_eq!(packed.len(), self.len, "packed weights");
         if let Some(scale) = scale {
-            assert_eq!(scale.len(), self.groups * self.group_dst, "one scale for each channel written");
+            assert_eq!(scale.len(), self.dst, "one scale for each channel written");
         }
         let packed = SharedMut::new(packed);
         cx.exec.run(self.list.len(), &|index, _| {
@@ -176,19 +184,21 @@ impl Panels {
 
     fn pack_panel(&self, panel: &Panel, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
         let width = panel.vectors * self.lanes;
-        if panel.channels < width {
+        if panel.channels < width || self.fold > 1 {
             packed.fill(0.0);
         }
         let (origin, strides) = (self.origin(panel), self.strides);
-        for first_lane in (0..panel.channels).step_by(BLOCK) {
+        for block in self.blocks(panel) {
             for first in (0..self.group_src).step_by(BLOCK) {
-                for lane in first_lane..panel.channels.min(first_lane + BLOCK) {
-                    let scale = scale.map_or(1.0, |scale| scale[panel.dst_channel + lane]);
+                for (lane, written) in block.lanes() {
+                    let scale = scale.map_or(1.0, |scale| scale[panel.dst_channel + written]);
                     for channel in first..self.group_src.min(first + BLOCK) {
-                        let element = origin + lane * strides.written + channel * strides.read;
-                        for (tap, kernel) in self.taps.iter().enumerate() {
-                            packed[(tap * self.group_src + channel) * width + lane] =
-                                scale * weights[element + kernel];
+                        let origin = origin + written * strides.written + channel * strides.read;
+                        for tap in 0..self.taps() {
+                            if let Some(element) = self.elements[tap * self.fold + block.pixel] {
+                                packed[(tap * self.group_src + channel) * width + lane] =
+                                    scale * weights[origin + element];
+                            }
                         }
                     }
                 }
@@ -197,7 +207,7 @@ impl Panels {
     }
 
     /// The inverse of packing for some read channels of a panel, from `packed`, which begins with the first panel,
-    /// to `weights`.
+    /// to `weights`: an element that folded pixels share becomes the sum of its copies.
     ///
     /// # Safety
     /// No other task may touch those channels of the panel, neither in `packed` nor in `weights`.
@@ -209,20 +219,51 @@ impl Panels {
         weights: &SharedMut<f32>,
     ) {
         let (origin, strides) = (self.origin(panel), self.strides);
-        for first_lane in (0..panel.channels).step_by(BLOCK) {
-            let lanes = first_lane..panel.channels.min(first_lane + BLOCK);
+        for block in self.blocks(panel) {
             for channel in channels.clone() {
-                for (tap, kernel) in self.taps.iter().enumerate() {
-                    let row = self.step(panel, tap * self.group_src + channel) + lanes.start;
+                for tap in 0..self.taps() {
+                    let Some(element) = self.elements[tap * self.fold + block.pixel] else { continue };
+                    let row = self.step(panel, tap * self.group_src + channel);
                     // SAFETY: this task's own, by the caller's contract.
-                    let row = unsafe { packed.range(row, lanes.len()) };
-                    let first = origin + channel * strides.read + kernel + first_lane * strides.written;
-                    for (lane, value) in row.iter().enumerate() {
+                    let row = unsafe { packed.range(row, panel.channels) };
+                    for (lane, written) in block.lanes() {
+                        let index = origin + written * strides.written + channel * strides.read + element;
                         // SAFETY: an element of the weights, this task's own by the caller's contract.
-                        unsafe { *weights.ptr_at(first + lane * strides.written) = *value };
+                        let weight = unsafe { &mut *weights.ptr_at(index) };
+                        // The first pixel's taps are the whole kernel, so that none is read before it is written.
+                        *weight = if block.pixel == 0 { row[lane] } else { *weight + row[lane] };
                     }
                 }
             }
         }
+    }
+
+    /// A panel's lanes, by folded pixel and in blocks.
+    fn blocks(&self, panel: &Panel) -> impl Iterator<Item = LaneBlock> {
+        // Folded pixels lie in one panel, all their channels.
+        let channels = panel.channels / self.fold;
+        (0..self.fold).flat_map(move |pixel| {
+            (0..channels).step_by(BLOCK).map(move |first| {
+                let last = channels.min(first + BLOCK);
+                LaneBlock { pixel, written: first..last, first_lane: pixel * channels }
+            })
+        })
+    }
+}
+
+/// Some lanes of a panel, all of one folded pixel.
+struct LaneBlock {
+    pixel: usize,
+    /// Channels, from the panel's first.
+    written: Range<usize>,
+    /// The lane of the pixel's first channel.
+    first_lane: usize,
+}
+
+impl LaneBlock {
+    /// (lane, written channel from the panel's first)
+    fn lanes(&self) -> impl Iterator<Item = (usize, usize)> {
+        let first = self.first_lane;
+        self.written.clone().map(move |written| (first + written, written))
     }
 }

@@ -5,9 +5,9 @@ use super::axis::{Axis, kernel_elements};
 use super::gather::{Call, Gather};
 use super::geometry::{Conv2dGeometry, GeometryError};
 use super::panels::{Panels, Product, WeightStrides};
-use super::tile::Machine;
-use crate::exec::SharedMut;
-use crate::{Context, Isa, view::extent};
+use super::tile::{MAX_LANES, Machine};
+use crate::exec::{SharedMut, for_each_piece};
+use crate::{Context, Isa, Pixels, view::extent};
 
 /// One side of a pass: a map of pixels.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ struct Pass {
     dst: Map,
     weights_len: usize,
     zeros: Vec<f32>,
+    /// Neighbouring destination pixels that are written as one.
+    fold: usize,
 }
 
 impl Pass {
@@ -33,22 +35,27 @@ impl Pass {
         isa: Isa,
         g: &Conv2dGeometry,
         (src, dst): (Map, Map),
-        (rows, cols): (Vec<Axis>, Vec<Axis>),
+        (rows, mut cols): (Vec<Axis>, Vec<Axis>),
         strides: WeightStrides,
     ) -> Self {
         let machine = Machine::up_to(isa);
         let product = Product::of(g);
+        if g.groups == 1 && dst.ld == dst.channels && dst.channels < machine.lanes {
+            cols = cols.into_iter().map(|axis| axis.folded(machine.lanes, dst.channels)).collect();
+        }
         let mut phases = Vec::with_capacity(rows.len() * cols.len());
         for rows in &rows {
             for cols in &cols {
                 let elements = kernel_elements(rows, cols, g.kw);
                 let channels = (src.channels, dst.channels);
+                let elements = (cols.fold, elements);
                 let panels = Panels::new(machine, product, g.groups, channels, elements, strides);
                 phases.push(Gather::new(machine, product, g.n, (rows.clone(), cols.clone()), src.ld, panels));
             }
         }
         let zeros = vec![0.0; phases.iter().map(Gather::row_len).max().unwrap_or(0)];
-        Self { phases, src, dst, weights_len: g.weights_len(), zeros }
+        let fold = cols.iter().map(|axis| axis.fold).max().unwrap_or(1);
+        Self { phases, src, dst, weights_len: g.weights_len(), zeros, fold }
     }
 
     fn packed_len(&self) -> usize {
@@ -93,14 +100,29 @@ impl Pass {
             assert!(residual.ld >= to.channels, "residual pixel distance");
             assert!(residual.data.len() >= extent(to.pixels, to.channels, residual.ld), "residual");
         }
+        let fold = self.fold;
+        // Folded pixels are written together: they take the bias each, and the residual if it lies as they do.
+        let mut bias = [0.0; MAX_LANES];
+        let bias = epilogue.bias.map(|values| {
+            if fold == 1 {
+                return values;
+            }
+            bias.chunks_exact_mut(to.channels).take(fold).for_each(|pixel| pixel.copy_from_slice(values));
+            &bias[..fold * to.channels]
+        });
+        let (fused, apart) = match epilogue.residual {
+            Some(residual) if fold > 1 && residual.ld != to.ld => (None, Some(residual)),
+            fused => (fused, None),
+        };
+        let floor = epilogue.activation.floor();
         let call = Call {
             src,
             packed,
-            bias: epilogue.bias,
-            residual: epilogue.residual,
-            floor: epilogue.activation.floor(),
+            bias,
+            residual: fused.map(|residual| Pixels::new(residual.data, fold * residual.ld)),
+            floor: if apart.is_some() { f32::NEG_INFINITY } else { floor },
             dst: SharedMut::new(dst),
-            dst_ld: to.ld,
+            dst_ld: fold * to.ld,
             zeros: &self.zeros,
         };
         let scratch = SharedMut::new(workspace);
@@ -119,14 +141,35 @@ impl Pass {
                 packed += phase.panels.len;
             }
         });
+        if let Some(residual) = apart {
+            add_residual(cx, residual, floor, &call.dst, to);
+        }
     }
 
     fn describe(&self) -> String {
         let mut names: Vec<String> = self.phases.iter().map(Gather::describe).collect();
         names.dedup();
-        let names = names.join(" / ");
+        let mut names = names.join(" / ");
+        if self.fold > 1 {
+            names += &format!(", {} pixels folded", self.fold);
+        }
         if self.phases.len() > 1 { format!("{names}, {} phases", self.phases.len()) } else { names }
     }
+}
+
+/// dst = max(dst + residual, floor), where tiles could not do it.
+fn add_residual(cx: &Context, residual: Pixels, floor: f32, dst: &SharedMut<f32>, map: Map) {
+    for_each_piece(cx.exec, map.pixels, 1024, |first, count, _| {
+        for pixel in first..first + count {
+            // SAFETY: a pixel of the destination, in this piece alone.
+            let dst = unsafe { dst.range(pixel * map.ld, map.channels) };
+            for (value, residual) in dst.iter_mut().zip(&residual.data[pixel * residual.ld..]) {
+                let sum = *value + residual;
+                // Keeps NaN, as tiles do.
+                *value = if sum < floor { floor } else { sum };
+            }
+        }
+    });
 }
 
 /// The pass's public face, once for each.

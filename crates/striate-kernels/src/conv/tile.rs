@@ -8,6 +8,8 @@ use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// The most pixels of any tile; also keeps rows that lie 4 KiB apart from crowding one set of the L1 cache.
 pub(super) const MAX_PIXELS: usize = 12;
+/// The most floats of any vector.
+pub(super) const MAX_LANES: usize = 16;
 /// The most vectors of any tile.
 const MAX_VECTORS: usize = 4;
 
@@ -45,6 +47,7 @@ impl Machine {
             type Output = Machine;
             #[inline(always)]
             fn run<S: Simd>(self, _: S) -> Machine {
+                const { assert!(S::LANES <= MAX_LANES) };
                 Machine { isa: S::ISA, lanes: S::LANES, registers: S::REGISTERS }
             }
         }

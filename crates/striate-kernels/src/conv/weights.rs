@@ -39,6 +39,7 @@ pub struct BackwardWeights {
     rows: Axis,
     cols: Axis,
     src_ld: usize,
+    /// From one destination pixel to the next, or from one folded few to the next.
     dst_ld: usize,
     panels: Panels,
     /// Source values of a tap: the channels of a group, times the merged taps.
@@ -63,7 +64,10 @@ impl BackwardWeights {
         let machine = Machine::up_to(isa);
         let product = Product::of(g);
         let (rows, mut cols) = Axis::forward_pair(g);
-        let elements = kernel_elements(&rows, &cols, g.kw);
+        if g.groups == 1 && dst_ld == g.oc && g.oc < machine.lanes {
+            cols = cols.folded(machine.lanes, g.oc);
+        }
+        let elements = (cols.fold, kernel_elements(&rows, &cols, g.kw));
         let panels =
             Panels::new(machine, product, g.groups, (g.ic, g.oc), elements, WeightStrides::forward(g));
         let mut run = panels.group_src;
@@ -97,7 +101,7 @@ impl BackwardWeights {
             .min(MAX_SUMS / slice_len)
             .clamp(1, if padded { g.n * rows.lines } else { pixels });
         let packed = product == Product::Dense && g.groups == 1 && dst_ld >= 128 && panels.steps() >= 128;
-        let g = *g;
+        let (g, dst_ld) = (*g, dst_ld * cols.fold);
         Ok(Self {
             machine,
             product,
@@ -196,7 +200,10 @@ impl BackwardWeights {
     ) {
         let (g, workers) = (&self.g, cx.exec.workers());
         assert!(src.len() >= extent(g.n * g.ih * g.iw, g.ic, self.src_ld), "source");
-        assert!(d_dst.len() >= extent(g.n * g.oh() * g.ow(), g.oc, self.dst_ld), "destination gradient");
+        assert!(
+            d_dst.len() >= extent(g.n * g.oh() * g.ow(), g.oc, self.dst_ld / self.cols.fold),
+            "destination gradient"
+        );
         assert_eq!(d_weights.len(), g.weights_len(), "weight gradient");
         assert!(d_bias.as_ref().is_none_or(|d_bias| d_bias.len() == g.oc), "bias gradient");
         assert!(workspace.len() >= self.workspace_len(workers), "workspace");
@@ -548,8 +555,13 @@ impl Kernel for Finish<'_> {
         if let Some(d_bias) = self.d_bias {
             let total = self.total(self.plan.bias_sums(self.index), width);
             // SAFETY: the panel's channels, written by the task of its first source channels alone.
-            let d_bias = unsafe { d_bias.range(panel.dst_channel, panel.channels) };
-            d_bias.copy_from_slice(&total[..panel.channels]);
+            let d_bias = unsafe { d_bias.range(panel.dst_channel, panel.channels / self.plan.cols.fold) };
+            d_bias.fill(0.0);
+            for pixel in total[..panel.channels].chunks_exact(d_bias.len()) {
+                for (sum, value) in d_bias.iter_mut().zip(pixel) {
+                    *sum += value;
+                }
+            }
         }
     }
 }
