@@ -1,12 +1,16 @@
-//! Data sets, augmentation, schedules, metrics and run folders: what the training loop of Striate stands on.
+//! Training image classifiers: data sets, augmentation, schedules, metrics, the loop, run folders, and the models that
+//! come out of it.
 #![forbid(unsafe_code)]
 
 pub mod augment;
 pub mod data;
+pub mod evaluate;
 pub mod frame;
 pub mod image_file;
 pub mod loader;
 pub mod metrics;
+pub mod model;
 pub mod run_folder;
 pub mod schedule;
 mod text;
+pub mod trainer;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use striate_kernels::rng::{Purpose, Rng};
 use thiserror::Error;
 
+use crate::image_file::Fit;
+
 use crate::text;
 
 /// Which part of a data set: what is learned from, or what is only measured on.
@@ -219,6 +221,11 @@ impl Dataset {
     /// The name of each class.
     pub fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    /// How a picture from elsewhere is made like these images, for an input `[C, H, W]`.
+    pub fn fit(&self, [_, height, width]: [usize; 3]) -> Fit {
+        if self.name == mnist::MNIST.name { Fit::Digit { ink: 20 } } else { Fit::Crop { short_side: height.max(width) } }
     }
 
     /// Per channel, the mean of the training pixels on a scale from 0 to 1.

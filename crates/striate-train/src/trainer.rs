@@ -1,0 +1,514 @@
+//! The training loop of an image classifier: steps, evaluation, log, checkpoints.
+//!
+//! A run's parameters follow from its configuration alone: interrupted at any point and resumed, it ends with the
+//! same bytes as without the interruption, for any number of threads.
+
+use crate::augment::Augment;
+use crate::data::{Dataset, Samples};
+use crate::evaluate::{Evaluator, UseError, classifier_shape, image_name};
+use crate::image_file::Preprocess;
+use crate::loader::{Loader, LoaderError, LoaderOptions};
+use crate::metrics::Tally;
+use crate::model::{Model, ModelError, ModelInfo, from_file, to_file, without_optimiser_state};
+use crate::run_folder::{Checkpoint, RunError as FolderError, RunFolder};
+use crate::schedule::{LearningRate, PlateauState, Schedule, ScheduleError};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use striate_engine::{Isa, Parameters, Plan, PlanError, PlanOptions, RunError, Session};
+use striate_graph::notation::{self, PrintError};
+use striate_graph::training::{
+    self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, STEP, Sgd,
+};
+use striate_graph::{Graph, GraphErrors};
+use striate_interop::tensor_file::{TensorFile, TensorFileError};
+
+/// Everything a run's result depends on; saved in its folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// What the network is called.
+    pub network: String,
+    /// The network in full, in Striate's notation.
+    pub notation: String,
+    /// The data set, as [`crate::data::open`] takes it.
+    pub data: String,
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// Images of a step.
+    pub batch: usize,
+    /// The base learning rate.
+    pub lr: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// Fraction of the velocity kept, where the schedule does not prescribe it.
+    pub momentum: f32,
+    /// Nesterov's form of momentum.
+    pub nesterov: bool,
+    /// L2 penalty.
+    pub weight_decay: f32,
+    /// Label smoothing.
+    pub label_smoothing: f32,
+    /// Random changes of the images.
+    pub augment: Augment,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// The instruction set, by name: another one rounds differently.
+    pub isa: String,
+}
+
+impl TrainConfig {
+    /// What trains a small classifier well: ten epochs of one-cycle SGD in batches of 128, with the images shifted and
+    /// turned a little where they are digits.
+    ///
+    /// # Errors
+    /// When the network cannot be written as text.
+    pub fn new(network: &Graph, data: &str) -> Result<Self, PrintError> {
+        Ok(Self {
+            network: network.name.clone(),
+            notation: notation::print(network)?,
+            data: data.to_string(),
+            epochs: 10,
+            batch: 128,
+            lr: 0.05,
+            schedule: "onecycle".parse().expect("a schedule's name"),
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 5e-4,
+            label_smoothing: 0.0,
+            augment: if data.starts_with("mnist") { Augment::DIGITS } else { Augment::NONE },
+            seed: 0,
+            isa: Isa::best().name().to_string(),
+        })
+    }
+}
+
+/// Why training stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The network cannot be trained.
+    #[error("{0}")]
+    Graph(#[from] GraphErrors),
+    /// The network cannot be planned.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A step failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The model cannot be evaluated.
+    #[error(transparent)]
+    Use(#[from] UseError),
+    /// Images cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoaderError),
+    /// The schedule does not fit the run.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// The run's folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A checkpoint cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] TensorFileError),
+    /// A checkpoint that is no place to go on from.
+    #[error("{}: cannot be resumed from: {problem}; delete it to start over", path.display())]
+    Resume {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The model cannot be saved.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The loss is no number any more.
+    #[error("the loss became {loss} at step {step} (epoch {epoch}); a learning rate below {lr} may help")]
+    Diverged {
+        /// The step, from 0.
+        step: u64,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// NaN or infinite.
+        loss: f32,
+        /// The learning rate.
+        lr: f64,
+    },
+}
+
+/// What is known after an epoch; a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Steps done since the beginning.
+    pub step: u64,
+    /// Epochs done.
+    pub epoch: u64,
+    /// The last step's learning rate.
+    pub lr: f64,
+    /// Mean training loss of the epoch.
+    pub train_loss: f64,
+    /// Fraction of training images answered right, while learning.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy on the test images.
+    pub test_loss: f64,
+    /// Fraction of test images answered right.
+    pub test_accuracy: f64,
+    /// Fraction of test images whose class is among the five most probable.
+    pub test_top5: f64,
+    /// Training images per second, evaluation apart.
+    pub images_per_s: f64,
+    /// The part of the training time spent waiting for images.
+    pub input_share: f64,
+    /// Seconds since the run began, evaluation included; of a resumed run, all its parts together.
+    pub seconds: f64,
+}
+
+/// What a caller may show while a run goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The run starts, or goes on at a step.
+    Start {
+        /// Steps done before.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+        /// Bytes of memory of the training session.
+        memory: usize,
+    },
+    /// A step is done.
+    Step(StepRecord),
+    /// The test images are being answered: how many are.
+    Evaluating {
+        /// Done.
+        done: u64,
+        /// In all.
+        of: u64,
+    },
+    /// An epoch is done.
+    Epoch(&'a EpochRecord),
+}
+
+/// A step as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct StepRecord {
+    /// Steps done in all.
+    pub step: u64,
+    /// The epoch, from 1.
+    pub epoch: u64,
+    /// Steps of this epoch done.
+    pub batch: u64,
+    /// Steps of an epoch.
+    pub batches: u64,
+    /// Mean loss of the epoch so far.
+    pub loss: f64,
+    /// Fraction answered right in the epoch so far.
+    pub accuracy: f64,
+    /// Images per second of the epoch so far.
+    pub images_per_s: f64,
+}
+
+/// The result of a run.
+#[derive(Clone, Debug)]
+pub struct TrainReport {
+    /// The last epoch.
+    pub last: EpochRecord,
+    /// The highest test accuracy of any epoch.
+    pub best_accuracy: f64,
+    /// Training images per second over the whole run (this process's part of it), evaluation apart.
+    pub images_per_s: f64,
+    /// Where the model was saved.
+    pub model: PathBuf,
+}
+
+/// Where a run stands, apart from its parameters; in a checkpoint's metadata.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Position {
+    step: u64,
+    best_accuracy: f64,
+    seconds: f64,
+    plateau: PlateauState,
+    /// Of the epoch under way.
+    tally: Tally,
+}
+
+const POSITION: &str = "striate.position";
+
+/// A run of training.
+pub struct Trainer {
+    config: TrainConfig,
+    network: Graph,
+    training: Graph,
+    train: Arc<Dataset>,
+    test: Arc<Dataset>,
+    folder: RunFolder,
+    session: Session,
+    evaluator: Evaluator,
+    rate: LearningRate,
+    steps_per_epoch: u64,
+    checkpoint_every: Duration,
+}
+
+impl Trainer {
+    /// Prepares a run of `config` on `network`, with its folder.
+    ///
+    /// # Errors
+    /// When network, data and configuration do not fit together.
+    pub fn new(
+        config: TrainConfig,
+        network: Graph,
+        [train, test]: [Arc<Dataset>; 2],
+        folder: RunFolder,
+        threads: usize,
+    ) -> Result<Self, TrainError> {
+        let (_, classes) = classifier_shape(&network)?;
+        if classes != train.classes().len() {
+            return Err(UseError::Classes { data: train.classes().len(), network: classes }.into());
+        }
+        let sgd = Sgd {
+            momentum: config.momentum > 0.0,
+            nesterov: config.nesterov,
+            weight_decay: config.weight_decay,
+            decay_all: true,
+        };
+        let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, ..Default::default() };
+        let training = training::classifier(&network, &how)?;
+        let isa = config.isa.parse().map(Isa::best_up_to).unwrap_or_else(|_| Isa::best());
+        let plan = PlanOptions { batch: config.batch, threads, isa };
+        let mut session = Session::new(Plan::new(&training, plan)?)?;
+        session.set_seed(config.seed);
+        let by = [train.mean(), train.std()];
+        let evaluator = Evaluator::new(&network, test.clone(), by, plan)?;
+        let steps_per_epoch = (train.len() / config.batch.max(1)) as u64;
+        let total = config.epochs.saturating_mul(steps_per_epoch);
+        if steps_per_epoch == 0 {
+            return Err(LoaderError::NoBatch { samples: train.len(), batch: config.batch }.into());
+        }
+        let rate = LearningRate::new(config.schedule.clone(), config.lr, total, steps_per_epoch)?;
+        Ok(Self {
+            config,
+            network,
+            training,
+            train,
+            test,
+            folder,
+            session,
+            evaluator,
+            rate,
+            steps_per_epoch,
+            checkpoint_every: Duration::from_secs(60),
+        })
+    }
+
+    /// How often a checkpoint is written within an epoch (at its end it always is); a minute unless told otherwise.
+    pub fn checkpoint_every(&mut self, interval: Duration) {
+        self.checkpoint_every = interval;
+    }
+
+    /// Trains to the end, from the last checkpoint where the folder has one, and saves the model.
+    ///
+    /// # Errors
+    /// Where a step, a file or the loss fails; checkpoints written before stay.
+    pub fn run(&mut self, observe: &mut dyn FnMut(Event)) -> Result<TrainReport, TrainError> {
+        let mut position = self.restore()?;
+        let steps = self.config.epochs * self.steps_per_epoch;
+        let start = Instant::now();
+        let seconds_before = position.seconds;
+        observe(Event::Start { step: position.step, steps, memory: self.session.arena_bytes() });
+
+        let image = image_name(&self.training);
+        let (_, classes) = classifier_shape(&self.network)?;
+        let mut logits = vec![0.0; self.config.batch * classes];
+        let mut loader = self.loader(position.step)?;
+        let mut epoch_clock = Clock::default();
+        let mut whole_clock = Clock::default();
+        let mut saved = Instant::now();
+        let mut last = None;
+        let mut parameters = Parameters::default();
+        loop {
+            let step_start = Instant::now();
+            let Some(batch) = loader.next_batch()? else { break };
+            let waited = step_start.elapsed();
+            let lr = self.rate.at(position.step);
+            self.session.input(&image)?.copy_from_slice(&batch.images);
+            self.session.input_u32(LABELS)?.copy_from_slice(&batch.labels);
+            self.session.input(LEARNING_RATE)?[0] = lr as f32;
+            if self.session.has_input(MOMENTUM) {
+                let momentum = self.rate.momentum_at(position.step).unwrap_or(self.config.momentum as f64);
+                self.session.input(MOMENTUM)?[0] = momentum as f32;
+            }
+            if self.session.has_input(STEP) {
+                self.session.input_u32(STEP)?[0] = position.step as u32;
+            }
+            self.session.run()?;
+            let loss = self.session.scalar(LOSS)?;
+            let epoch = position.step / self.steps_per_epoch + 1;
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { step: position.step, epoch, loss, lr });
+            }
+            for (to, row) in logits.chunks_mut(classes).zip(self.session.rows(LOGITS)?) {
+                to.copy_from_slice(row);
+            }
+            position.tally.add(&logits, classes, &batch.labels, loss as f64);
+            position.step += 1;
+            for clock in [&mut epoch_clock, &mut whole_clock] {
+                clock.add(batch.count, step_start.elapsed(), waited);
+            }
+            let ends_epoch = position.step.is_multiple_of(self.steps_per_epoch);
+            observe(Event::Step(StepRecord {
+                step: position.step,
+                epoch,
+                batch: (position.step - 1) % self.steps_per_epoch + 1,
+                batches: self.steps_per_epoch,
+                loss: position.tally.mean_loss(),
+                accuracy: position.tally.accuracy(),
+                images_per_s: epoch_clock.images_per_s(),
+            }));
+            if ends_epoch {
+                self.session.store(&mut parameters);
+                let of = self.test.len() as u64;
+                let tested =
+                    self.evaluator.run(&parameters, |done| observe(Event::Evaluating { done, of }))?;
+                self.rate.observe(tested.mean_loss());
+                let record = EpochRecord {
+                    step: position.step,
+                    epoch,
+                    lr,
+                    train_loss: position.tally.mean_loss(),
+                    train_accuracy: position.tally.accuracy(),
+                    test_loss: tested.mean_loss(),
+                    test_accuracy: tested.accuracy(),
+                    test_top5: tested.top5_accuracy(),
+                    images_per_s: epoch_clock.images_per_s(),
+                    input_share: epoch_clock.input_share(),
+                    seconds: seconds_before + start.elapsed().as_secs_f64(),
+                };
+                position.tally = Tally::default();
+                epoch_clock = Clock::default();
+                self.folder.append(&record)?;
+                observe(Event::Epoch(&record));
+                if tested.accuracy() > position.best_accuracy {
+                    position.best_accuracy = tested.accuracy();
+                    self.model(&parameters).save(self.folder.checkpoint(Checkpoint::Best))?;
+                }
+                last = Some(record);
+            }
+            if ends_epoch || saved.elapsed() >= self.checkpoint_every {
+                self.session.store(&mut parameters);
+                position.seconds = seconds_before + start.elapsed().as_secs_f64();
+                self.save(&position, &parameters)?;
+                saved = Instant::now();
+            }
+        }
+        self.session.store(&mut parameters);
+        let last = match last {
+            Some(record) => record,
+            None => self.last_record()?,
+        };
+        let model = self.folder.model();
+        self.model(&parameters).save(&model)?;
+        let images_per_s =
+            if whole_clock.images > 0 { whole_clock.images_per_s() } else { last.images_per_s };
+        Ok(TrainReport { last, best_accuracy: position.best_accuracy, images_per_s, model })
+    }
+
+    /// The last epoch of a run that was already at its end.
+    fn last_record(&self) -> Result<EpochRecord, TrainError> {
+        let log: Vec<EpochRecord> = self.folder.log()?;
+        log.last().copied().ok_or_else(|| TrainError::Resume {
+            path: self.folder.path().into(),
+            problem: "the log is empty though the run is at its end".into(),
+        })
+    }
+
+    fn loader(&self, step: u64) -> Result<Loader, TrainError> {
+        let TrainConfig { batch, seed, epochs, .. } = self.config;
+        let (mean, std) = (self.train.mean(), self.train.std());
+        let (input, _) = classifier_shape(&self.network)?;
+        let options = LoaderOptions {
+            augment: self.config.augment,
+            input: Some([input[1], input[2]]),
+            epochs: step / self.steps_per_epoch..epochs,
+            first_batch: step % self.steps_per_epoch,
+            ..LoaderOptions::training(batch, seed, epochs, mean, std)
+        };
+        Ok(Loader::new(self.train.clone(), None, options)?)
+    }
+
+    /// The model with these parameters.
+    fn model(&self, parameters: &Parameters) -> Model {
+        let (input, _) = classifier_shape(&self.network).expect("it has been trained");
+        let preprocess = Preprocess {
+            shape: input,
+            mean: self.train.mean().to_vec(),
+            std: self.train.std().to_vec(),
+            fit: self.train.fit(input),
+        };
+        let info = ModelInfo { classes: self.train.classes().to_vec(), preprocess };
+        let graph = self.network.inference();
+        let parameters = without_optimiser_state(&graph, parameters);
+        Model { graph, parameters, info }
+    }
+
+    fn save(&self, position: &Position, parameters: &Parameters) -> Result<(), TrainError> {
+        let mut file = TensorFile::default();
+        let position = Position { plateau: self.rate.state(), ..position.clone() };
+        let text = serde_json::to_string(&position).expect("numbers can be written");
+        file.metadata.insert(POSITION.into(), text);
+        for (name, tensor) in &parameters.0 {
+            file.tensors.insert(name.clone(), to_file(tensor));
+        }
+        Ok(file.write(self.folder.checkpoint(Checkpoint::Latest))?)
+    }
+
+    /// Takes up the folder's last checkpoint, or initial parameters where there is none.
+    fn restore(&mut self) -> Result<Position, TrainError> {
+        let path = self.folder.checkpoint(Checkpoint::Latest);
+        if !path.exists() {
+            self.session.load(&Parameters::init(&self.training, self.config.seed))?;
+            self.folder.truncate_after(0)?;
+            let plateau = self.rate.state();
+            return Ok(Position {
+                step: 0,
+                best_accuracy: 0.0,
+                seconds: 0.0,
+                plateau,
+                tally: Tally::default(),
+            });
+        }
+        let file = TensorFile::read(&path)?;
+        let resume = |problem: String| TrainError::Resume { path: path.clone(), problem };
+        let text = file
+            .metadata
+            .get(POSITION)
+            .ok_or_else(|| resume("it does not say at which step it was".into()))?;
+        let position: Position = serde_json::from_str(text).map_err(|error| resume(error.to_string()))?;
+        let parameters = from_file(file.tensors);
+        self.session.load(&parameters).map_err(|error| resume(error.to_string()))?;
+        self.rate.restore(position.plateau);
+        self.folder.truncate_after(position.step)?;
+        Ok(position)
+    }
+}
+
+/// Time and images.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    images: usize,
+    time: Duration,
+    waited: Duration,
+}
+
+impl Clock {
+    fn add(&mut self, images: usize, time: Duration, waited: Duration) {
+        self.images += images;
+        self.time += time;
+        self.waited += waited;
+    }
+
+    fn images_per_s(&self) -> f64 {
+        self.images as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+
+    fn input_share(&self) -> f64 {
+        self.waited.as_secs_f64() / self.time.as_secs_f64().max(1e-9)
+    }
+}
