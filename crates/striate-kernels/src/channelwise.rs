@@ -67,17 +67,23 @@ impl<M: ChannelMap<D, N, P>, const D: usize, const N: usize, const P: usize> Ker
                 self.channels,
                 #[inline(always)]
                 |at, lanes| {
-                    // SAFETY: `map` checked that operands and parameters hold these elements.
-                    let operands = self
-                        .operands
-                        .map(|src| unsafe { s.load_up_to(src.data.as_ptr().add(row * src.ld + at), lanes) });
-                    // SAFETY: as above.
-                    let params =
-                        self.params.map(|param| unsafe { s.load_up_to(param.as_ptr().add(at), lanes) });
+                    // Plain loops: closures that hold vectors may be compiled without the instruction set.
+                    let (mut operands, mut params) = ([s.zero(); N], [s.zero(); P]);
+                    for n in 0..N {
+                        let src = self.operands[n];
+                        // SAFETY: `map` checked that operands and parameters hold these elements.
+                        operands[n] =
+                            unsafe { s.load_up_to(src.data.as_ptr().add(row * src.ld + at), lanes) };
+                    }
+                    for p in 0..P {
+                        // SAFETY: as above.
+                        params[p] = unsafe { s.load_up_to(self.params[p].as_ptr().add(at), lanes) };
+                    }
                     let values = self.f.map(s, operands, params);
-                    for (value, (dst, ld)) in values.into_iter().zip(self.dsts) {
+                    for d in 0..D {
+                        let (dst, ld) = self.dsts[d];
                         // SAFETY: checked as above; rows are this task's own.
-                        unsafe { s.store_up_to(dst.ptr_at(row * ld + at), value, lanes) };
+                        unsafe { s.store_up_to(dst.ptr_at(row * ld + at), values[d], lanes) };
                     }
                 },
             );
@@ -170,6 +176,18 @@ impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> Ker
 }
 
 impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> AddSums<'_, F, K, N, P> {
+    /// A vector of each operand. The caller checked that row and channels exist.
+    #[inline(always)]
+    fn elements<S: Simd>(&self, s: S, row: usize, at: usize, lanes: usize) -> [S::F; N] {
+        let mut elements = [s.zero(); N];
+        for n in 0..N {
+            let src = self.operands[n];
+            // SAFETY: within the rows and channels.
+            elements[n] = unsafe { s.load_up_to(src.data.as_ptr().add(row * src.ld + at), lanes) };
+        }
+        elements
+    }
+
     /// `V` vectors of channels from `at` on (the last of `lanes`), `U` rows at a time. The caller checked
     /// that rows and channels exist.
     #[inline(always)]
@@ -180,26 +198,20 @@ impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> Add
         at: usize,
         lanes: usize,
     ) {
-        let operands = self.operands.map(|src| (src.data.as_ptr(), src.ld));
-        let params: [[S::F; P]; V] = std::array::from_fn(
-            #[inline(always)]
-            |v| {
+        let mut params = [[s.zero(); P]; V];
+        for v in 0..V {
+            for p in 0..P {
+                let param = self.params[p].as_ptr();
                 // SAFETY: within the channels.
-                self.params.map(|param| unsafe { s.load_up_to(param.as_ptr().add(at + v * S::LANES), lanes) })
-            },
-        );
+                params[v][p] = unsafe { s.load_up_to(param.add(at + v * S::LANES), lanes) };
+            }
+        }
         let mut sums = [[[s.zero(); K]; V]; U];
         let mut row = rows.start;
         while row + U <= rows.end {
             for u in 0..U {
                 for v in 0..V {
-                    let elements = operands.map(
-                        #[inline(always)]
-                        // SAFETY: within the rows and channels.
-                        |(data, ld)| unsafe {
-                            s.load_up_to(data.add((row + u) * ld + at + v * S::LANES), lanes)
-                        },
-                    );
+                    let elements = self.elements(s, row + u, at + v * S::LANES, lanes);
                     sums[u][v] = self.f.add(s, sums[u][v], elements, params[v]);
                 }
             }
@@ -207,11 +219,7 @@ impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> Add
         }
         while row < rows.end {
             for v in 0..V {
-                let elements = operands.map(
-                    #[inline(always)]
-                    // SAFETY: as above.
-                    |(data, ld)| unsafe { s.load_up_to(data.add(row * ld + at + v * S::LANES), lanes) },
-                );
+                let elements = self.elements(s, row, at + v * S::LANES, lanes);
                 sums[0][v] = self.f.add(s, sums[0][v], elements, params[v]);
             }
             row += 1;

@@ -34,9 +34,6 @@ pub fn transpose(cx: &Context, [rows, columns]: [usize; 2], src: Pixels, dst: Pi
     transpose_all(cx, [1, rows, columns], src.data, [0, src.ld], dst.data, [0, dst.ld]);
 }
 
-/// Columns that a task takes together: the cache lines of both sides stay in reach.
-const STRIP: usize = 16;
-
 /// Transposes `count` matrices of `rows` × `columns`; `src` and `dst` lie as [from matrix to matrix, from row
 /// to row], each having what the callers checked.
 fn transpose_all(
@@ -48,13 +45,15 @@ fn transpose_all(
     [dst_step, dst_ld]: [usize; 2],
 ) {
     let dst = SharedMut::new(dst);
-    // A task makes strips of `STRIP` rows of destinations.
-    let strips = columns.div_ceil(STRIP);
-    let grain = (GRAIN / (STRIP * rows.max(1))).max(1);
+    // Strips of columns, wide so that rows are read in long runs, but no wider than 16 KiB of destination:
+    // its rows are written in parts, which the nearest cache must collect.
+    let width = (GRAIN / 2 / rows.max(1)).clamp(16, 64) / 16 * 16;
+    let strips = columns.div_ceil(width);
+    let grain = (GRAIN / (width * rows.max(1))).max(1);
     for_each_piece(cx.exec, count * strips, grain, |start, len, _| {
         for strip in start..start + len {
-            let (matrix, column) = (strip / strips, strip % strips * STRIP);
-            let width = STRIP.min(columns - column);
+            let (matrix, column) = (strip / strips, strip % strips * width);
+            let width = width.min(columns - column);
             let src = &src[matrix * src_step + column..];
             let start = matrix * dst_step + column * dst_ld;
             assert!(start + extent(width, rows, dst_ld) <= dst.len());

@@ -362,6 +362,15 @@ impl Kernel for BackwardData<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        // As many sums in flight as the registers hold.
+        if S::REGISTERS >= 32 { self.sweep::<S, 4>(s) } else { self.sweep::<S, 2>(s) }
+    }
+}
+
+impl BackwardData<'_> {
+    /// All pixels, `M` images at a time.
+    #[inline(always)]
+    fn sweep<S: Simd, const M: usize>(&self, s: S) {
         for pixel in self.pixels.clone() {
             for_each_tile(
                 self.g.ic,
@@ -370,11 +379,11 @@ impl Kernel for BackwardData<'_> {
                 |full_channels, i| {
                     for_each_tile(
                         self.g.n,
-                        2,
+                        M,
                         #[inline(always)]
                         |full_images, image| match (full_images, full_channels) {
-                            (true, true) => self.tile::<S, 2, ROWS>(s, pixel, image, i),
-                            (true, false) => self.tile::<S, 2, 1>(s, pixel, image, i),
+                            (true, true) => self.tile::<S, M, ROWS>(s, pixel, image, i),
+                            (true, false) => self.tile::<S, M, 1>(s, pixel, image, i),
                             (false, true) => self.tile::<S, 1, ROWS>(s, pixel, image, i),
                             (false, false) => self.tile::<S, 1, 1>(s, pixel, image, i),
                         },
@@ -383,9 +392,7 @@ impl Kernel for BackwardData<'_> {
             );
         }
     }
-}
 
-impl BackwardData<'_> {
     /// `M` images and `I` source channels at one pixel: products summed by lane over all that read the pixel,
     /// and the lanes last.
     #[inline(always)]
@@ -403,16 +410,16 @@ impl BackwardData<'_> {
                 1,
                 #[inline(always)]
                 |_, at, lanes| {
-                    let d_dst = d_dst.map(
-                        #[inline(always)]
+                    let mut gradients = [s.zero(); M];
+                    for m in 0..M {
                         // SAFETY: the rows have oc channels, and `weights` as many for each of the `I`.
-                        |d_dst| unsafe { s.load_up_to(d_dst.as_ptr().add(at), lanes) },
-                    );
+                        gradients[m] = unsafe { s.load_up_to(d_dst[m].as_ptr().add(at), lanes) };
+                    }
                     for k in 0..I {
                         // SAFETY: as above.
                         let weight = unsafe { s.load_up_to(weights.as_ptr().add(k * g.oc + at), lanes) };
                         for m in 0..M {
-                            sums[m][k] = s.mul_add(d_dst[m], weight, sums[m][k]);
+                            sums[m][k] = s.mul_add(gradients[m], weight, sums[m][k]);
                         }
                     }
                 },
