@@ -10,7 +10,8 @@ pub struct Avx512(());
 impl Avx512 {
     /// The token, where the processor has the instructions.
     pub fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f")
+        (cfg!(not(feature = "cap-avx2"))
+            && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
