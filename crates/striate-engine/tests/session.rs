@@ -44,6 +44,7 @@ fn train(steps: usize, threads: usize, isa: Isa) -> (Vec<f32>, Parameters) {
             *label = (index % 5) as u32;
         }
         session.input(LEARNING_RATE).unwrap()[0] = 0.003;
+        session.input(training::MOMENTUM).unwrap()[0] = 0.9;
         session.input_u32(training::STEP).unwrap()[0] = step as u32;
         session.run().unwrap();
         losses.push(session.scalar(LOSS).unwrap());

@@ -12,6 +12,8 @@ use crate::{DType, Graph, Init, Type, Value, legalise};
 pub const LABELS: &str = "labels";
 /// The name of the input that holds the learning rate.
 pub const LEARNING_RATE: &str = "learning_rate";
+/// The name of the input that holds the momentum; present where velocities are kept.
+pub const MOMENTUM: &str = "momentum";
 /// The name of the input that counts training steps; present where something is random.
 pub const STEP: &str = "step";
 /// The name of the output that holds the loss.
@@ -24,8 +26,8 @@ pub const VELOCITY: &str = ".velocity";
 /// Stochastic gradient descent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
-    /// Fraction of the velocity kept at each step; 0 keeps none.
-    pub momentum: f32,
+    /// Whether a velocity is kept; how much of it, the input [`MOMENTUM`] says at each step.
+    pub momentum: bool,
     /// Nesterov's form of momentum.
     pub nesterov: bool,
     /// L2 penalty.
@@ -35,9 +37,9 @@ pub struct Sgd {
 }
 
 impl Default for Sgd {
-    /// Momentum 0.9, no penalty.
+    /// With momentum, no penalty.
     fn default() -> Self {
-        Self { momentum: 0.9, nesterov: false, weight_decay: 0.0, decay_all: true }
+        Self { momentum: true, nesterov: false, weight_decay: 0.0, decay_all: true }
     }
 }
 
@@ -60,8 +62,8 @@ impl Default for ClassifierTraining {
 
 /// The training graph of a classifier: one run is one step.
 ///
-/// Inputs: the network's image, [`LABELS`], [`LEARNING_RATE`], [`STEP`] where there is dropout. Outputs: [`LOSS`],
-/// [`LOGITS`].
+/// Inputs: the network's image, [`LABELS`], [`LEARNING_RATE`], [`MOMENTUM`] where velocities are kept, [`STEP`] where
+/// there is dropout. Outputs: [`LOSS`], [`LOGITS`].
 ///
 /// # Errors
 /// Every node that cannot be trained.
@@ -132,16 +134,18 @@ pub fn append_updates(graph: &mut Graph, loss: Value, sgd: &Sgd) -> Result<(), G
     let wrt: Vec<Value> = trained.iter().map(|(_, _, value)| *value).collect();
     let gradients = gradients(graph, loss, &wrt)?;
     let rate = input(graph, LEARNING_RATE, Type::scalar());
+    let momentum = sgd.momentum.then(|| input(graph, MOMENTUM, Type::scalar()));
     for ((name, role, value), gradient) in trained.into_iter().zip(gradients) {
         let Some(gradient) = gradient else { continue };
         let decayed = sgd.decay_all || role == Role::Weight;
         let weight_decay = if decayed { sgd.weight_decay } else { 0.0 };
         let update = SgdUpdate { momentum: sgd.momentum, nesterov: sgd.nesterov, weight_decay };
         let mut inputs = vec![value, gradient, rate];
-        if sgd.momentum > 0.0 {
+        if let Some(momentum) = momentum {
             let dims = graph.ty(value).dims.clone();
             let velocity = Parameter { dims, role: Role::OptimiserState, init: Init::ZEROS };
             inputs.push(append(graph, &format!("{name}{VELOCITY}"), velocity, &[])?[0]);
+            inputs.push(momentum);
         }
         append(graph, &format!("{name}/update"), update, &inputs)?;
     }

@@ -89,7 +89,7 @@ fn training_is_a_graph() {
     let updates = graph.nodes().filter(|(_, node)| matches!(node.op, Op::SgdUpdate(_))).count();
     assert_eq!(updates, 10);
     let names: Vec<&str> = graph.inputs().map(|(node, _)| node.name.as_str()).collect();
-    assert_eq!(names, ["image", training::LABELS, training::LEARNING_RATE]);
+    assert_eq!(names, ["image", training::LABELS, training::LEARNING_RATE, training::MOMENTUM]);
     assert!(
         !graph
             .nodes()

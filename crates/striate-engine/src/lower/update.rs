@@ -10,14 +10,18 @@ fn decimal(value: f32) -> f64 {
 }
 
 pub(super) fn sgd(site: &Site, op: &SgdUpdate) -> Result<Lowered, String> {
-    let [momentum, weight_decay] = [op.momentum, op.weight_decay].map(decimal);
-    let nesterov = op.nesterov;
-    let reads = vec![site.input(1), site.input(2)];
+    let weight_decay = decimal(op.weight_decay);
+    let (nesterov, has_velocity) = (op.nesterov, op.momentum);
+    let mut reads = vec![site.input(1), site.input(2)];
     let mut writes = vec![site.input(0)];
-    writes.extend(site.node.inputs.get(3).map(|velocity| (site.place)(*velocity)));
+    if has_velocity {
+        reads.push(site.input(4));
+        writes.push(site.input(3));
+    }
     Ok(Lowered::new("one pass", reads, writes, move |f| {
         let lr = decimal(f.scalar(1));
-        let velocity = (f.writes.len() > 1).then(|| f.dst_slice(1));
+        let momentum = if has_velocity { decimal(f.scalar(2)) } else { 0.0 };
+        let velocity = has_velocity.then(|| f.dst_slice(1));
         optim::sgd(
             &f.cx,
             Sgd { lr, momentum, weight_decay, nesterov },

@@ -9,12 +9,12 @@ use crate::error::Problem;
 
 /// Stochastic gradient descent with momentum and weight decay.
 ///
-/// Inputs: the parameter, its gradient, the learning rate (scalar), and the velocity where `momentum` > 0. No outputs:
-/// the parameter and the velocity change in place.
+/// Inputs: the parameter, its gradient, the learning rate (scalar), and with `momentum` the velocity and μ (scalar). No
+/// outputs: the parameter and the velocity change in place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdUpdate {
-    /// μ, the fraction of the velocity kept.
-    pub momentum: f32,
+    /// Whether a velocity is kept.
+    pub momentum: bool,
     /// Nesterov's form: the gradient is looked up ahead.
     pub nesterov: bool,
     /// λ, the L2 penalty's gradient per parameter.
@@ -26,21 +26,22 @@ impl Operation for SgdUpdate {
         "sgd_update"
     }
     fn infer(&self, inputs: &[&Type], problems: &mut Vec<Problem>) -> Option<Vec<Type>> {
-        let expected = 3 + (self.momentum > 0.0) as usize;
+        let expected = if self.momentum { 5 } else { 3 };
         if inputs.len() != expected {
             let names =
-                "a parameter, its gradient, the learning rate, and a velocity with momentum".to_string();
+                "a parameter, its gradient, the learning rate, and for momentum a velocity and μ".to_string();
             problems.push(Problem::InputCount { expected: names, found: inputs.len() });
             return None;
         }
         expect::ty("the gradient", inputs[1], inputs[0].clone(), problems);
         expect::ty("the learning rate", inputs[2], Type::scalar(), problems);
-        if let Some(velocity) = inputs.get(3) {
+        if let [_, _, _, velocity, momentum] = inputs {
             expect::ty("the velocity", velocity, inputs[0].clone(), problems);
+            expect::ty("the momentum", momentum, Type::scalar(), problems);
         }
         Some(Vec::new())
     }
     fn updated_inputs(&self) -> &'static [usize] {
-        if self.momentum > 0.0 { &[0, 3] } else { &[0] }
+        if self.momentum { &[0, 3] } else { &[0] }
     }
 }
