@@ -123,7 +123,7 @@ impl Axis {
         }
         let taps_of = |fold: usize| taps + (fold - 1) * self.stride;
         let gain = |fold: usize| (fold * taps) as f64 / taps_of(fold) as f64;
-        let fold = (1..=lanes / channels).rev().find(|fold| self.lines % fold == 0).unwrap_or(1);
+        let fold = (1..=lanes / channels).rev().find(|fold| self.lines.is_multiple_of(*fold)).unwrap_or(1);
         if gain(fold) < LEAST_GAIN {
             return self;
         }

@@ -5,10 +5,12 @@ use super::depthwise;
 use super::geometry::Conv2dGeometry;
 use super::tile::Machine;
 use crate::Context;
-use crate::exec::SharedMut;
+use crate::exec::{SharedMut, for_each_piece};
+use crate::simd::{Kernel, Simd, dispatch};
+use crate::view::extent;
 use std::ops::Range;
 
-/// Channels packed together: so many read and as many written ones stay in the L1 cache in both layouts.
+/// Lanes packed together, and read channels unpacked together.
 pub(super) const BLOCK: usize = 16;
 
 /// How written channels depend on read ones.
@@ -66,6 +68,8 @@ pub(super) struct WeightStrides {
     pub(super) written: usize,
     /// From one read channel to the next.
     pub(super) read: usize,
+    /// Elements of a kernel, kh · kw, which lie side by side.
+    pub(super) kernel: usize,
 }
 
 impl WeightStrides {
@@ -73,7 +77,7 @@ impl WeightStrides {
     pub(super) fn forward(g: &Conv2dGeometry) -> Self {
         let kernel = g.kh * g.kw;
         let written = g.group_ic() * kernel;
-        Self { group: g.group_oc() * written, written, read: kernel }
+        Self { group: g.group_oc() * written, written, read: kernel, kernel }
     }
 
     /// Those of a pass in the opposite direction.
@@ -89,16 +93,17 @@ pub(super) struct Panels {
     /// How many pixels are written as one, each with all channels: the lanes are those of the first, then those of
     /// the second, and so on.
     fold: usize,
-    /// `elements[tap · fold + j]`: the kernel element (ky · kw + kx) that a tap of the j-th pixel multiplies with.
-    elements: Vec<Option<usize>>,
-    strides: WeightStrides,
+    /// `taps[j · kernel + ky · kw + kx]`: the tap that multiplies with that element of the kernel for the j-th pixel.
+    taps: Vec<Option<usize>>,
+    tap_count: usize,
+    pub(super) strides: WeightStrides,
     /// Written channels, of all groups.
     dst: usize,
     /// Read channels of a group.
     pub(super) group_src: usize,
     /// Lanes of a group: written channels, of all folded pixels.
     group_dst: usize,
-    lanes: usize,
+    machine: Machine,
     /// Floats of all panels.
     pub(super) len: usize,
 }
@@ -117,7 +122,9 @@ impl Panels {
     ) -> Self {
         let (groups, group_src, group_dst, strides) = match product {
             Product::Dense => (groups, src / groups, fold * dst / groups, strides),
-            Product::Depthwise => (1, 1, dst, WeightStrides { group: 0, written: strides.group, read: 0 }),
+            Product::Depthwise => {
+                (1, 1, dst, WeightStrides { group: 0, written: strides.group, read: 0, ..strides })
+            }
         };
         let vectors = group_dst.div_ceil(machine.lanes);
         let count = vectors.div_ceil(product.max_vectors(machine));
@@ -138,7 +145,14 @@ impl Panels {
                 first += channels;
             }
         }
-        Self { list, fold, elements, strides, dst, group_src, group_dst, lanes: machine.lanes, len: packed }
+        let tap_count = elements.len() / fold;
+        let mut taps = vec![None; fold * strides.kernel];
+        for (index, element) in elements.iter().enumerate() {
+            if let Some(element) = element {
+                taps[index % fold * strides.kernel + element] = Some(index / fold);
+            }
+        }
+        Self { list, fold, taps, tap_count, strides, dst, group_src, group_dst, machine, len: packed }
     }
 
     /// Vectors of the widest panel.
@@ -146,18 +160,14 @@ impl Panels {
         self.list.first().map_or(1, |panel| panel.vectors)
     }
 
-    fn taps(&self) -> usize {
-        self.elements.len() / self.fold
-    }
-
     /// Steps of the reduction: taps × read channels.
     pub(super) fn steps(&self) -> usize {
-        self.taps() * self.group_src
+        self.tap_count * self.group_src
     }
 
     /// Where the weights of a panel's step `step` begin.
     pub(super) fn step(&self, panel: &Panel, step: usize) -> usize {
-        panel.packed + step * panel.vectors * self.lanes
+        panel.packed + step * panel.vectors * self.machine.lanes
     }
 
     /// The first element of the weights (oc, ic / groups, kh, kw) in a panel, of kernel element 0.
@@ -173,69 +183,88 @@ impl Panels {
             assert_eq!(scale.len(), self.dst, "one scale for each channel written");
         }
         let packed = SharedMut::new(packed);
-        cx.exec.run(self.list.len(), &|index, _| {
-            let panel = &self.list[index];
-            let len = self.steps() * panel.vectors * self.lanes;
-            // SAFETY: panels do not overlap, and each is one task's.
-            let packed = unsafe { packed.range(panel.packed, len) };
-            self.pack_panel(panel, weights, scale, packed);
-        });
-    }
-
-    fn pack_panel(&self, panel: &Panel, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
-        let width = panel.vectors * self.lanes;
-        if panel.channels < width || self.fold > 1 {
-            packed.fill(0.0);
-        }
-        let (origin, strides) = (self.origin(panel), self.strides);
-        for block in self.blocks(panel) {
-            for first in (0..self.group_src).step_by(BLOCK) {
-                for (lane, written) in block.lanes() {
-                    let scale = scale.map_or(1.0, |scale| scale[panel.dst_channel + written]);
-                    for channel in first..self.group_src.min(first + BLOCK) {
-                        let origin = origin + written * strides.written + channel * strides.read;
-                        for tap in 0..self.taps() {
-                            if let Some(element) = self.elements[tap * self.fold + block.pixel] {
-                                packed[(tap * self.group_src + channel) * width + lane] =
-                                    scale * weights[origin + element];
-                            }
-                        }
-                    }
-                }
+        let (panels, channels, count) = (&self.list[..], self.group_src, self.list.len());
+        let pack = |panels, channels| {
+            dispatch(self.machine.isa, Pack { plan: self, panels, channels, weights, scale, packed });
+        };
+        // Weights are read in the order in which they lie: panel by panel, or by read channel for all panels.
+        if self.is_by_written() {
+            cx.exec.run(count, &|index, _| pack(&panels[index..index + 1], 0..channels));
+        } else {
+            let groups = panels.chunk_by(|a, b| a.src_channel == b.src_channel || self.group_src == 1);
+            for group in groups {
+                for_each_piece(cx.exec, channels, BLOCK, |first, count, _| pack(group, first..first + count));
             }
         }
     }
 
+    /// Whether all elements of a written channel lie side by side; else only those of each of its read channels.
+    fn is_by_written(&self) -> bool {
+        self.strides.read == self.strides.kernel
+    }
+
     /// The inverse of packing for some read channels of a panel, from `packed`, which begins with the first panel,
-    /// to `weights`: an element that folded pixels share becomes the sum of its copies.
+    /// to `weights`: an element that folded pixels share becomes the sum of its copies. Read channels must lie
+    /// side by side.
     ///
     /// # Safety
     /// No other task may touch those channels of the panel, neither in `packed` nor in `weights`.
-    pub(super) unsafe fn unpack(
+    pub(super) unsafe fn unpack<S: Simd>(
         &self,
+        s: S,
         panel: &Panel,
         channels: Range<usize>,
         packed: &SharedMut<f32>,
         weights: &SharedMut<f32>,
     ) {
-        let (origin, strides) = (self.origin(panel), self.strides);
+        let strides = self.strides;
         for block in self.blocks(panel) {
-            for channel in channels.clone() {
-                for tap in 0..self.taps() {
-                    let Some(element) = self.elements[tap * self.fold + block.pixel] else { continue };
-                    let row = self.step(panel, tap * self.group_src + channel);
-                    // SAFETY: this task's own, by the caller's contract.
-                    let row = unsafe { packed.range(row, panel.channels) };
-                    for (lane, written) in block.lanes() {
-                        let index = origin + written * strides.written + channel * strides.read + element;
-                        // SAFETY: an element of the weights, this task's own by the caller's contract.
-                        let weight = unsafe { &mut *weights.ptr_at(index) };
-                        // The first pixel's taps are the whole kernel, so that none is read before it is written.
-                        *weight = if block.pixel == 0 { row[lane] } else { *weight + row[lane] };
+            let lanes = block.written.len();
+            let origin = self.origin(panel) + block.written.start * strides.written;
+            for columns in pieces(channels.start * strides.kernel..channels.end * strides.kernel) {
+                let mut buffer = [0.0; PIECE * BLOCK];
+                for (row, step) in buffer.chunks_exact_mut(BLOCK).zip(self.steps_of(&block, columns.clone()))
+                {
+                    if let Some(step) = step {
+                        // SAFETY: this task's own, by the caller's contract.
+                        let sums = unsafe { packed.range(self.step(panel, step) + block.lane, lanes) };
+                        row[..lanes].copy_from_slice(sums);
                     }
+                }
+                if block.pixel > 0 {
+                    for lane in 0..lanes {
+                        let first = origin + lane * strides.written + columns.start;
+                        // SAFETY: this task's own, by the caller's contract.
+                        let weights = unsafe { weights.range(first, columns.len()) };
+                        for (weight, row) in weights.iter_mut().zip(buffer.chunks_exact(BLOCK)) {
+                            *weight += row[lane];
+                        }
+                    }
+                    continue;
+                }
+                // SAFETY: each lane's columns lie in the weights and are this task's own, by the caller's contract.
+                unsafe {
+                    let weights = weights.ptr_at(origin + columns.start);
+                    transpose(s, [columns.len(), lanes], buffer.as_ptr(), BLOCK, weights, strides.written);
                 }
             }
         }
+    }
+
+    /// The step of the reduction that each column (read channel · kernel + kernel element) belongs to.
+    #[inline(always)]
+    fn steps_of(&self, block: &LaneBlock, columns: Range<usize>) -> impl Iterator<Item = Option<usize>> {
+        let kernel = self.strides.kernel;
+        let taps = &self.taps[block.pixel * kernel..][..kernel];
+        let (mut channel, mut element) = (columns.start / kernel, columns.start % kernel);
+        columns.map(move |_| {
+            let step = taps[element].map(|tap| tap * self.group_src + channel);
+            element += 1;
+            if element == kernel {
+                (channel, element) = (channel + 1, 0);
+            }
+            step
+        })
     }
 
     /// A panel's lanes, by folded pixel and in blocks.
@@ -243,9 +272,10 @@ impl Panels {
         // Folded pixels lie in one panel, all their channels.
         let channels = panel.channels / self.fold;
         (0..self.fold).flat_map(move |pixel| {
-            (0..channels).step_by(BLOCK).map(move |first| {
-                let last = channels.min(first + BLOCK);
-                LaneBlock { pixel, written: first..last, first_lane: pixel * channels }
+            (0..channels).step_by(BLOCK).map(move |first| LaneBlock {
+                pixel,
+                written: first..channels.min(first + BLOCK),
+                lane: pixel * channels + first,
             })
         })
     }
@@ -256,14 +286,126 @@ struct LaneBlock {
     pixel: usize,
     /// Channels, from the panel's first.
     written: Range<usize>,
-    /// The lane of the pixel's first channel.
-    first_lane: usize,
+    /// The lane of the first of them.
+    lane: usize,
 }
 
-impl LaneBlock {
-    /// (lane, written channel from the panel's first)
-    fn lanes(&self) -> impl Iterator<Item = (usize, usize)> {
-        let first = self.first_lane;
-        self.written.clone().map(move |written| (first + written, written))
+/// Columns transposed together.
+const PIECE: usize = 128;
+
+/// `range` in pieces of at most [`PIECE`].
+fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(PIECE).map(move |first| first..range.end.min(first + PIECE))
+}
+
+/// Packs some read channels of some panels of a group.
+struct Pack<'a> {
+    plan: &'a Panels,
+    panels: &'a [Panel],
+    channels: Range<usize>,
+    weights: &'a [f32],
+    scale: Option<&'a [f32]>,
+    packed: SharedMut<'a, f32>,
+}
+
+impl Kernel for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (plan, channels) = (self.plan, self.channels.clone());
+        for panel in self.panels.iter().filter(|panel| plan.fold > 1 || panel.tail(S::LANES) < S::LANES) {
+            for tap in 0..plan.tap_count {
+                let first = plan.step(panel, tap * plan.group_src + channels.start);
+                // SAFETY: these read channels of the panel are this task's own.
+                unsafe { self.packed.range(first, channels.len() * panel.vectors * S::LANES) }.fill(0.0);
+            }
+        }
+        let mut buffer = [0.0; PIECE * BLOCK];
+        let together = if plan.is_by_written() { channels.len() } else { 1 };
+        for panel in self.panels {
+            for first in channels.clone().step_by(together) {
+                for block in plan.blocks(panel) {
+                    let kernel = plan.strides.kernel;
+                    for columns in pieces(first * kernel..(first + together) * kernel) {
+                        self.columns(s, panel, &block, columns, &mut buffer);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Pack<'_> {
+    /// Packs some columns (read channel · kernel + kernel element) that lie side by side.
+    #[inline(always)]
+    fn columns<S: Simd>(
+        &self,
+        s: S,
+        panel: &Panel,
+        block: &LaneBlock,
+        columns: Range<usize>,
+        buffer: &mut [f32; PIECE * BLOCK],
+    ) {
+        let (plan, lanes, strides) = (self.plan, block.written.len(), self.plan.strides);
+        let (channel, element) = (columns.start / strides.kernel, columns.start % strides.kernel);
+        let first =
+            plan.origin(panel) + block.written.start * strides.written + channel * strides.read + element;
+        let weights = &self.weights[first..][..extent(lanes, columns.len(), strides.written)];
+        if strides.written == 1 {
+            buffer[..lanes].copy_from_slice(weights);
+        } else {
+            let size = [lanes, columns.len()];
+            // SAFETY: the weights as sliced; the buffer has a row for each column, long enough for the lanes.
+            unsafe { transpose(s, size, weights.as_ptr(), strides.written, buffer.as_mut_ptr(), BLOCK) };
+        }
+        for (row, step) in buffer.chunks_exact(BLOCK).zip(plan.steps_of(block, columns)) {
+            let Some(step) = step else { continue };
+            // SAFETY: a row of these read channels of the panel, this task's own.
+            let packed = unsafe { self.packed.range(plan.step(panel, step) + block.lane, lanes) };
+            match self.scale {
+                // Of a known length, whole blocks are copied without a call.
+                None if lanes == BLOCK => packed.copy_from_slice(&row[..BLOCK]),
+                None => packed.copy_from_slice(&row[..lanes]),
+                Some(scale) => {
+                    let scale = &scale[panel.dst_channel + block.written.start..];
+                    for ((packed, value), scale) in packed.iter_mut().zip(row).zip(scale) {
+                        *packed = value * scale;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `dst[j · dst_ld + i]` = `src[i · src_ld + j]` for i < rows, j < columns.
+///
+/// # Safety
+/// Both must be valid for all of these elements.
+#[inline(always)]
+unsafe fn transpose<S: Simd>(
+    s: S,
+    [rows, columns]: [usize; 2],
+    src: *const f32,
+    src_ld: usize,
+    dst: *mut f32,
+    dst_ld: usize,
+) {
+    for i in (0..rows).step_by(8) {
+        for j in (0..columns).step_by(8) {
+            // SAFETY: i < rows and j < columns throughout.
+            unsafe {
+                let (src, dst) = (src.add(i * src_ld + j), dst.add(j * dst_ld + i));
+                if i + 8 <= rows && j + 8 <= columns {
+                    s.transpose8(src, src_ld, dst, dst_ld);
+                    continue;
+                }
+                for j in 0..8.min(columns - j) {
+                    for i in 0..8.min(rows - i) {
+                        *dst.add(j * dst_ld + i) = *src.add(i * src_ld + j);
+                    }
+                }
+            }
+        }
     }
 }

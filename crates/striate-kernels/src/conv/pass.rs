@@ -129,8 +129,7 @@ impl Pass {
         let tasks = self.phases.iter().map(Gather::tasks).sum();
         cx.exec.run(tasks, &|task, worker| {
             let (mut task, mut packed) = (task, 0);
-            let mut phases = self.phases.iter();
-            while let Some(phase) = phases.next() {
+            for phase in &self.phases {
                 if task < phase.tasks() {
                     // SAFETY: no two tasks run on a worker at the same time.
                     let scratch = unsafe { scratch.range(worker * scratch_len, scratch_len) };

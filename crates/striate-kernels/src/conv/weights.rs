@@ -541,7 +541,7 @@ impl Kernel for Finish<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         let panels = &self.plan.panels;
         let panel = &panels.list[self.index];
         let width = panel.vectors * S::LANES;
@@ -551,7 +551,7 @@ impl Kernel for Finish<'_> {
         }
         // SAFETY: what is read was totalled above and what is written belongs to the same channels of the same
         // panel: this task's own.
-        unsafe { panels.unpack(panel, self.channels.clone(), &self.sums, &self.d_weights) };
+        unsafe { panels.unpack(s, panel, self.channels.clone(), &self.sums, &self.d_weights) };
         if let Some(d_bias) = self.d_bias {
             let total = self.total(self.plan.bias_sums(self.index), width);
             // SAFETY: the panel's channels, written by the task of its first source channels alone.
