@@ -31,7 +31,7 @@ pub struct Builder {
     unknown: HashSet<Value>,
     scope: String,
     next_name: Option<String>,
-    counts: HashMap<String, usize>,
+    names: AutoNames,
     weight_init: Init,
     bias_init: Init,
 }
@@ -45,7 +45,7 @@ impl Builder {
             unknown: HashSet::new(),
             scope: String::new(),
             next_name: None,
-            counts: HashMap::new(),
+            names: AutoNames::default(),
             weight_init: Init::HeNormal(crate::Fan::In),
             bias_init: Init::ZEROS,
         }
@@ -116,10 +116,22 @@ impl Builder {
     /// Batch normalisation with parameters `name.weight` (γ), `name.bias` (β), `name.running_mean`,
     /// `name.running_var`.
     pub fn batch_norm(&mut self, name: &str, x: Value, norm: BatchNorm) -> Value {
+        self.batch_norm_from(name, x, norm, Init::ONES, Init::ZEROS)
+    }
+
+    /// Batch normalisation whose γ and β start as told (a γ of 0 lets a residual block start as the identity).
+    pub fn batch_norm_from(
+        &mut self,
+        name: &str,
+        x: Value,
+        norm: BatchNorm,
+        scale: Init,
+        shift: Init,
+    ) -> Value {
         let dims = vec![self.ty(x).dims.first().copied().unwrap_or(0)];
         let rows = [
-            ("weight", Role::Scale, Init::ONES),
-            ("bias", Role::Shift, Init::ZEROS),
+            ("weight", Role::Scale, scale),
+            ("bias", Role::Shift, shift),
             ("running_mean", Role::Statistic, Init::ZEROS),
             ("running_var", Role::Statistic, Init::ONES),
         ];
@@ -297,6 +309,11 @@ impl Builder {
         self.graph.push_typed(name, op, &all, outputs)[0]
     }
 
+    /// A value in place of one that could not be written down; nothing behind it is reported.
+    pub(crate) fn placeholder(&mut self, name: String) -> Value {
+        self.unknown_value(name, Input { ty: Type::batched([1]) }.into())
+    }
+
     fn unknown_value(&mut self, name: String, op: Op) -> Value {
         let value = self.graph.push_typed(name, op, &[], vec![Type::batched([1])])[0];
         self.unknown.insert(value);
@@ -307,15 +324,30 @@ impl Builder {
         if let Some(name) = self.next_name.take() {
             return format!("{}{name}", self.scope);
         }
-        loop {
-            let base = format!("{}{}", self.scope, op.short_name());
-            let count = self.counts.entry(base.clone()).or_default();
-            *count += 1;
-            let name = format!("{base}{count}");
-            if self.graph.find(&name).is_none() {
-                return name;
-            }
-        }
+        let base = format!("{}{}", self.scope, op.short_name());
+        let number = self.names.next(&base, |name| self.graph.find(name).is_some());
+        let name = format!("{base}{number}");
+        self.names.take(base, number);
+        name
+    }
+}
+
+/// The numbers of nodes that are given no name: `relu1`, `relu2`, … in each scope.
+#[derive(Default)]
+pub(crate) struct AutoNames {
+    counts: HashMap<String, usize>,
+}
+
+impl AutoNames {
+    /// The number of the next node called `base`: the first free one behind those taken before.
+    pub(crate) fn next(&self, base: &str, is_taken: impl Fn(&str) -> bool) -> usize {
+        let last = self.counts.get(base).copied().unwrap_or(0);
+        (last + 1..).find(|number| !is_taken(&format!("{base}{number}"))).expect("some number is free")
+    }
+
+    /// Gives the number away.
+    pub(crate) fn take(&mut self, base: String, number: usize) {
+        self.counts.insert(base, number);
     }
 }
 

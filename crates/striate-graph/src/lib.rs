@@ -15,6 +15,7 @@ mod error;
 mod graph;
 mod init;
 mod legalise;
+pub mod notation;
 pub mod ops;
 pub mod training;
 mod types;
