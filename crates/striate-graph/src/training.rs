@@ -93,7 +93,8 @@ pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphE
     };
     let logits = heads[0];
     append_updates(&mut graph, loss, &how.sgd)?;
-    let mut graph = graph.with_outputs([(LOSS, loss), (LOGITS, logits)]);
+    // Without what only the network's own output needs, such as the final softmax.
+    let mut graph = graph.with_outputs([(LOSS, loss), (LOGITS, logits)]).prune(|_| true);
     graph.name = format!("{} (training)", net.name);
     Ok(graph)
 }
