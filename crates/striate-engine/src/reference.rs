@@ -140,11 +140,11 @@ impl<'a> Site<'a> {
 
     /// `dims` behind the batch, in four dimensions; weights have no batch and need all four themselves.
     fn shape_of(&self, ty: &Type, dims: &[usize]) -> Result<[usize; 4], ReferenceError> {
-        match (*dims, ty.batched) {
-            ([a, b, c, d], false) => Ok([a, b, c, d]),
-            (dims, batched) if dims.len() <= 3 => {
+        match *dims {
+            [a, b, c, d] if !ty.batched => Ok([a, b, c, d]),
+            _ if dims.len() <= 3 => {
                 let mut shape = [1; 4];
-                shape[0] = if batched { self.batch } else { 1 };
+                shape[0] = if ty.batched { self.batch } else { 1 };
                 shape[1..=dims.len()].copy_from_slice(dims);
                 Ok(shape)
             }
