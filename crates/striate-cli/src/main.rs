@@ -1,2 +1,49 @@
-//! The `striate` command.
-fn main() {}
+//! The command `striate`: define, understand, train, look inside and ship convolutional networks.
+//!
+//! A file a verb; results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed,
+//! 2 wrong usage.
+
+#![forbid(unsafe_code)]
+
+mod failure;
+mod network;
+mod options;
+mod progress;
+mod text;
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Convolutional networks: define one, understand it, train it, look inside it, ship it.
+#[derive(Parser, Debug)]
+#[command(name = "striate", version, propagate_version = true, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    output: options::Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  striate train lenet5                          train on handwritten digits, built in
+  striate predict runs/lenet5-mnist-1/model.safetensors digit.png
+
+`striate VERB --help` tells more. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Train(train::Train),
+}
+
+fn main() -> ExitCode {
+    let Cli { output, verb } = Cli::parse();
+    let done = match verb {
+        Verb::Train(train) => train.run(output.format),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

@@ -1,0 +1,150 @@
+//! The network that a command line names: one of the zoo, a text in the notation, or a saved model.
+
+use clap::Args;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use striate::graph::notation::Defaults;
+use striate::prelude::*;
+use striate::zoo::{Options, ZooError};
+
+use crate::failure::{Failure, Result};
+use crate::text::shape;
+
+/// The longest text a `.net` file may hold, in bytes.
+const MAX_NOTATION: u64 = 16 << 20;
+
+/// A network on the command line.
+#[derive(Args, Debug)]
+pub(crate) struct NetworkArgs {
+    /// The network: a name of the zoo (`striate summary --list`), a .net file, or a .safetensors model
+    #[arg(value_name = "NET", conflicts_with = "notation")]
+    pub(crate) net: Option<String>,
+    /// The network as text, in place of NET: 'conv5-6 - relu - maxpool - FC-10 - softmax'
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) notation: Option<String>,
+}
+
+/// What a network is to fit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish {
+    /// Dimensions `[C, H, W]` of the input, where they are not the network's own.
+    pub(crate) input: Option<[usize; 3]>,
+    /// The number of classes, where it is not the network's own.
+    pub(crate) classes: Option<usize>,
+    /// Whether heads that exist in training only are wanted.
+    pub(crate) auxiliary: bool,
+}
+
+/// Where a network comes from.
+enum Source<'a> {
+    Zoo(&'a str),
+    Text { name: String, origin: &'a str, text: String },
+    Model(&'a Path),
+}
+
+impl NetworkArgs {
+    /// Whether a network is named at all.
+    pub(crate) fn is_given(&self) -> bool {
+        self.net.is_some() || self.notation.is_some()
+    }
+
+    /// The network.
+    pub(crate) fn build(&self, wish: Wish) -> Result<Graph> {
+        match self.source()? {
+            Source::Zoo(name) => from_zoo(name, wish),
+            Source::Text { name, origin, text } => from_text(name, origin, &text, wish),
+            Source::Model(path) => Ok(Model::open(path)?.graph),
+        }
+    }
+
+    /// The network for images `[C, H, W]` of so many classes. A network of the zoo keeps its own height and width
+    /// where the images fit inside (they get a margin), and otherwise takes theirs.
+    pub(crate) fn build_for(&self, image: [usize; 3], classes: usize) -> Result<Graph> {
+        let mut wish = Wish { input: Some(image), classes: Some(classes), auxiliary: true };
+        if let Source::Zoo(name) = self.source()?
+            && let Some(entry) = zoo::find(name)
+        {
+            let own = entry.input;
+            if own[0] == image[0] && own[1] >= image[1] && own[2] >= image[2] {
+                wish.input = Some(own);
+            }
+        }
+        let network = self.build(wish)?;
+        let input = network.image().and_then(|value| network.ty(value).chw());
+        match input {
+            Some(input) if input[0] != image[0] || input[1] < image[1] || input[2] < image[2] => {
+                let (input, image) = (shape(&input), shape(&image));
+                let text = format!("{} takes images of {input}, the data set has {image}", network.name);
+                Err(Failure::new(text).advise("choose a network for such images, or change its input"))
+            }
+            _ => Ok(network),
+        }
+    }
+
+    fn source(&self) -> Result<Source<'_>> {
+        if let Some(text) = &self.notation {
+            return Ok(Source::Text { name: "network".into(), origin: "--notation", text: text.clone() });
+        }
+        let Some(net) = self.net.as_deref() else {
+            let next =
+                "name one, as in `striate summary lenet5`; `striate summary --list` shows all of the zoo";
+            return Err(Failure::usage("no network is named").advise(next));
+        };
+        let path = Path::new(net);
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension {
+            Some("safetensors") => Ok(Source::Model(path)),
+            Some("net") => {
+                let name = path.file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into());
+                Ok(Source::Text { name, origin: net, text: read_text(path)? })
+            }
+            _ => Ok(Source::Zoo(net)),
+        }
+    }
+}
+
+fn from_zoo(name: &str, wish: Wish) -> Result<Graph> {
+    let options =
+        Options { input: wish.input, classes: wish.classes, auxiliary: wish.auxiliary, ..Options::default() };
+    zoo::build_with(name, &options).map_err(|error| match &error {
+        ZooError::Unknown { .. } if Path::new(name).exists() => {
+            let text = format!("{name} is no network");
+            Failure::usage(text).advise("networks as text end in .net, models in .safetensors")
+        }
+        ZooError::Unknown { .. } => {
+            Failure::from(error).as_usage().advise("`striate summary --list` shows all networks")
+        }
+        ZooError::Graph { .. } if wish.input.is_some() => {
+            let input = shape(&wish.input.unwrap_or_default());
+            Failure::from(error)
+                .advise(format!("{name} may be too deep for an input of {input}; choose another"))
+        }
+        _ => error.into(),
+    })
+}
+
+fn from_text(name: String, origin: &str, text: &str, wish: Wish) -> Result<Graph> {
+    let mut defaults = Defaults { name, ..Defaults::default() };
+    if let Some(input) = wish.input {
+        defaults.input = input.to_vec();
+    }
+    if let Some(classes) = wish.classes {
+        defaults.classes = classes;
+    }
+    notation::parse_with(text, &defaults).map_err(|errors| {
+        let failure = Failure::new(errors.render(origin, text));
+        if origin == "--notation" { failure.as_usage() } else { failure }
+    })
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let fail = |problem: &dyn std::fmt::Display| Failure::new(format!("{}: {problem}", path.display()));
+    let file = File::open(path).map_err(|error| fail(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_NOTATION + 1).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
+    if bytes.len() as u64 > MAX_NOTATION {
+        return Err(fail(&format!("longer than {} MiB, no network is", MAX_NOTATION >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|_| fail(&"not a text (UTF-8); a .net file holds a network as text"))
+}

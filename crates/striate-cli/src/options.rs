@@ -1,0 +1,87 @@
+//! Options that several verbs share, and how their values are read.
+
+use clap::{Args, ValueEnum};
+use std::io::{self, Write};
+use striate::prelude::*;
+
+use crate::failure::Result;
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// The form of the output.
+#[derive(Args, Debug)]
+pub(crate) struct Output {
+    /// How results are written to standard output: for people or for programs
+    #[arg(long, value_enum, default_value_t, value_name = "FORM", global = true)]
+    pub(crate) format: Format,
+}
+
+/// What computes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct Machine {
+    /// Threads that compute; they change the time a result takes, never the result [default: all processors]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// The strongest instruction set to use: scalar, avx2 or avx512 [default: the best this processor has]
+    #[arg(long, value_parser = isa)]
+    pub(crate) isa: Option<Isa>,
+}
+
+impl Machine {
+    /// The number of threads.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.map_or_else(available_threads, usize::from)
+    }
+
+    /// The instruction set.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa.unwrap_or_else(Isa::best)
+    }
+
+    /// A plan's options for a batch.
+    pub(crate) fn plan(&self, batch: usize) -> PlanOptions {
+        PlanOptions { batch, threads: self.threads(), isa: self.isa() }
+    }
+}
+
+/// An instruction set of this processor.
+fn isa(text: &str) -> std::result::Result<Isa, String> {
+    let isa: Isa = text.parse()?;
+    if isa.is_present() {
+        return Ok(isa);
+    }
+    let present: Vec<&str> = Isa::present().map(Isa::name).collect();
+    Err(format!("this processor does not have it; it has {}", present.join(", ")))
+}
+
+/// A whole number of at least 1.
+pub(crate) fn positive(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it is no whole number".into()),
+    }
+}
+
+/// `1x28x28`, also with ×: channels, height, width.
+pub(crate) fn chw(text: &str) -> std::result::Result<[usize; 3], String> {
+    let numbers: Option<Vec<usize>> =
+        text.split(['x', 'X', '×']).map(|part| part.trim().parse().ok().filter(|n| *n > 0)).collect();
+    let dims = numbers.and_then(|numbers| numbers.try_into().ok());
+    dims.ok_or_else(|| "write channels x height x width, as in 3x224x224".into())
+}
+
+/// Writes a value as one line of JSON.
+pub(crate) fn write_json(value: &impl serde::Serialize) -> Result<()> {
+    let line = serde_json::to_string(value)?;
+    Ok(writeln!(io::stdout().lock(), "{line}")?)
+}

@@ -1,0 +1,424 @@
+//! `striate train`.
+
+use clap::Args;
+use console::style;
+use serde::Serialize;
+use serde_json::Value as Json;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use striate::prelude::*;
+use striate::train::run_folder::RunError;
+use striate::train::schedule::Schedule;
+
+use crate::failure::{Failure, Result};
+use crate::network::NetworkArgs;
+use crate::options::{Format, Machine, positive, write_json};
+use crate::progress::Progress;
+use crate::text::{bytes, count, duration, percent, shape, thousands};
+
+/// Train a network on labelled images.
+///
+/// The run gets a folder with its configuration, log, checkpoints and the finished model. Interrupted at any point, it
+/// goes on with --resume and ends with the same bytes as without the interruption.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    recipe: Recipe,
+    #[command(flatten)]
+    machine: Machine,
+    /// The run's folder [default: runs/NETWORK-DATA-N with the first free number N]
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Go on with the run in --run DIR from its last checkpoint; its configuration counts
+    #[arg(long)]
+    resume: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  striate train lenet5
+  striate train resnet20-cifar --data mnist --epochs 3 --batch 64
+  striate train lenet5 --data ~/my-images --schedule warmup:1+cosine --lr 0.1 --run runs/mine
+  striate train --notation 'conv5-8 - relu - maxpool - FC-10 - softmax' --epochs 1
+  striate train --resume --run runs/mine
+
+Data: mnist (built in), mnist:DIR, fashion-mnist:DIR, or a folder of IDX files (train-images-idx3-ubyte,
+train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each also with .gz).
+
+Schedules: constant; step:30,0.1; multistep:32000,48000,factor=0.1; cosine:min=0.01;
+onecycle:0.3,div=25,final_div=10000,anneal=cos; plateau:0.1,patience=3. `warmup:5ep+` may stand in front (not of
+onecycle). Spans: 30ep epochs, 500it iterations.";
+
+/// How it is trained: what a run's result depends on besides network and data.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Recipe")]
+struct Recipe {
+    /// The labelled images: a name or a folder, see below [default: mnist]
+    #[arg(long, value_name = "NAME|DIR")]
+    data: Option<String>,
+    /// Passes over the training images [default: 10]
+    #[arg(long, value_name = "E", value_parser = clap::value_parser!(u64).range(1..))]
+    epochs: Option<u64>,
+    /// Images of a step [default: 128]
+    #[arg(long, value_name = "B", value_parser = positive)]
+    batch: Option<usize>,
+    /// The base learning rate; of onecycle the highest [default: 0.05]
+    #[arg(long, value_parser = at_least_zero::<f64>)]
+    lr: Option<f64>,
+    /// How the learning rate changes, see below [default: onecycle]
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// The part of the velocity that a step keeps; onecycle moves it itself [default: 0.9]
+    #[arg(long, value_parser = below_one)]
+    momentum: Option<f32>,
+    /// Nesterov's form of momentum
+    #[arg(long)]
+    nesterov: bool,
+    /// L2 penalty on every parameter [default: 0.0005]
+    #[arg(long, value_name = "PENALTY", value_parser = at_least_zero::<f32>)]
+    weight_decay: Option<f32>,
+    /// The part of each target shared among all classes [default: 0]
+    #[arg(long, value_name = "PART", value_parser = below_one)]
+    label_smoothing: Option<f32>,
+    /// Random changes of the images: none, digits, or shift=2,rotate=10,scale=0.1 [default: digits for mnist]
+    #[arg(long, value_name = "CHANGES")]
+    augment: Option<Augment>,
+    /// The seed of everything random [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Recipe {
+    /// Puts what was given in place of what `config` says.
+    fn apply(&self, config: &mut TrainConfig) {
+        fn put<T: Clone>(given: &Option<T>, to: &mut T) {
+            if let Some(given) = given {
+                to.clone_from(given);
+            }
+        }
+        put(&self.data, &mut config.data);
+        put(&self.epochs, &mut config.epochs);
+        put(&self.batch, &mut config.batch);
+        put(&self.lr, &mut config.lr);
+        put(&self.schedule, &mut config.schedule);
+        put(&self.momentum, &mut config.momentum);
+        put(&self.weight_decay, &mut config.weight_decay);
+        put(&self.label_smoothing, &mut config.label_smoothing);
+        put(&self.augment, &mut config.augment);
+        put(&self.seed, &mut config.seed);
+        config.nesterov |= self.nesterov;
+    }
+}
+
+/// A run, ready to start.
+struct Run {
+    config: TrainConfig,
+    network: Graph,
+    data: [Arc<Dataset>; 2],
+    folder: RunFolder,
+    resumed: bool,
+}
+
+/// The outcome, as programs read it.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    network: &'a str,
+    data: &'a str,
+    test_accuracy: f64,
+    test_top5: f64,
+    test_loss: f64,
+    best_accuracy: f64,
+    /// Of the whole run, evaluation included.
+    seconds: f64,
+    images_per_s: f64,
+    epochs: u64,
+    model: &'a Path,
+    run: &'a Path,
+}
+
+impl Train {
+    pub(crate) fn run(self, format: Format) -> Result<()> {
+        let run = if self.resume { self.resumed()? } else { self.fresh()? };
+        let Run { config, network, data, folder, resumed } = run;
+        let path = folder.path().to_path_buf();
+        let mut progress = Progress::new(config.epochs);
+        for line in heading(&config, &network, &data, &self.machine) {
+            progress.say(&line);
+        }
+        progress.say(&fact("run", &format!("{}{}", path.display(), if resumed { ", resumed" } else { "" })));
+        let threads = self.machine.threads();
+        let trainer = Trainer::new(config.clone(), network, data, folder, threads);
+        let mut trainer = trainer.inspect_err(|_| {
+            if !resumed {
+                discard(&path)
+            }
+        })?;
+        let report = trainer.run(&mut |event| {
+            if let Event::Start { step, steps, memory } = event {
+                let place =
+                    if step > 0 { format!(", goes on at step {step} of {steps}") } else { String::new() };
+                progress.say(&fact("memory", &format!("{}{place}", bytes(memory as u64))));
+                progress.say("");
+            }
+            progress.observe(event);
+        });
+        progress.finish();
+        let report = report.map_err(|error| {
+            let next =
+                format!("`striate train --resume --run {}` goes on from the last checkpoint", path.display());
+            let failure = Failure::from(error);
+            let has_checkpoint = path.join("checkpoints/latest.safetensors").exists();
+            if has_checkpoint && !resumed { failure.advise(next) } else { failure }
+        })?;
+        let outcome = Outcome {
+            network: &config.network,
+            data: &config.data,
+            test_accuracy: report.last.test_accuracy,
+            test_top5: report.last.test_top5,
+            test_loss: report.last.test_loss,
+            best_accuracy: report.best_accuracy,
+            seconds: report.last.seconds,
+            images_per_s: report.images_per_s,
+            epochs: config.epochs,
+            model: &report.model,
+            run: &path,
+        };
+        match format {
+            Format::Json => write_json(&outcome),
+            Format::Table => outcome.write(),
+        }
+    }
+
+    /// A new run.
+    fn fresh(&self) -> Result<Run> {
+        if !self.network.is_given() {
+            let next = "name one, as in `striate train lenet5`, or go on with a run: --resume --run DIR";
+            return Err(Failure::usage("no network is named").advise(next));
+        }
+        let source = self.recipe.data.as_deref().unwrap_or("mnist");
+        let data = open(source)?;
+        let [train, _] = &data;
+        let network = self.network.build_for(train.shape(), train.classes().len())?;
+        let mut config = TrainConfig::new(&network, source)?;
+        self.recipe.apply(&mut config);
+        config.isa = self.machine.isa().name().into();
+        let folder = match &self.run {
+            Some(path) => RunFolder::create(path, &config).map_err(|error| match error {
+                RunError::Exists(_) => {
+                    let next = format!(
+                        "`striate train --resume --run {}` goes on with it; without --run a new folder is made",
+                        path.display()
+                    );
+                    Failure::from(error).advise(next)
+                }
+                error => error.into(),
+            })?,
+            None => numbered(&config, train.name())?,
+        };
+        Ok(Run { config, network, data, folder, resumed: false })
+    }
+
+    /// The run in the folder; options that say something else than its configuration are refused.
+    fn resumed(&self) -> Result<Run> {
+        let Some(path) = &self.run else {
+            let next = "name the folder of the run: --resume --run runs/lenet5-mnist-1";
+            return Err(Failure::usage("--resume needs --run DIR").advise(next));
+        };
+        let folder = RunFolder::open(path).map_err(|error| match error {
+            RunError::NoRun(_) => Failure::from(error).advise("without --resume a new run is made there"),
+            error => error.into(),
+        })?;
+        let config: TrainConfig = folder.config()?;
+        let data = open(self.recipe.data.as_deref().unwrap_or(&config.data))?;
+        let network = notation::parse(&config.notation).map_err(|errors| {
+            Failure::new(errors.render(&format!("{}/config.json", path.display()), &config.notation))
+        })?;
+
+        let mut asked = config.clone();
+        self.recipe.apply(&mut asked);
+        if let Some(isa) = self.machine.isa {
+            asked.isa = isa.name().into();
+        }
+        if self.network.is_given() {
+            let [train, _] = &data;
+            let named = self.network.build_for(train.shape(), train.classes().len())?;
+            asked.notation = notation::print(&named)?;
+            if asked.notation != config.notation {
+                asked.network = self.network.net.clone().unwrap_or(named.name);
+            }
+        }
+        refuse_changes(&config, &asked, path)?;
+        let isa: Isa =
+            config.isa.parse().map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+        if !isa.is_present() {
+            let text = format!(
+                "the run was begun with {isa}, which this processor does not have: it rounds otherwise"
+            );
+            return Err(Failure::new(text).advise("resume it where it was begun, or begin a new run here"));
+        }
+        Ok(Run { config, network, data, folder, resumed: true })
+    }
+}
+
+/// Both parts of a data set.
+fn open(source: &str) -> Result<[Arc<Dataset>; 2]> {
+    let open = |split| data::open(source, split).map(Arc::new);
+    Ok([open(Split::Train)?, open(Split::Test)?])
+}
+
+/// Names every option that differs from the run's configuration.
+fn refuse_changes(config: &TrainConfig, asked: &TrainConfig, path: &Path) -> Result<()> {
+    let (Json::Object(config), Json::Object(asked)) =
+        (serde_json::to_value(config)?, serde_json::to_value(asked)?)
+    else {
+        return Ok(());
+    };
+    let differing =
+        asked.iter().filter(|(key, value)| *key != "notation" && config.get(*key) != Some(*value));
+    let mut lines: Vec<String> = differing
+        .map(|(key, value)| {
+            let was = config.get(key).unwrap_or(&Json::Null);
+            let key = if key == "network" { "NET".into() } else { format!("--{}", key.replace('_', "-")) };
+            format!("{key} is {value}, the run was begun with {was}")
+        })
+        .collect();
+    if lines.is_empty() && asked["notation"] != config["notation"] {
+        lines.push("the network is another than the one the run was begun with".into());
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{} cannot be resumed like this\n  {}", path.display(), lines.join("\n  "));
+    Err(Failure::usage(text).advise("leave these options out, or begin a new run"))
+}
+
+/// A new folder `runs/NETWORK-DATA-N`.
+fn numbered(config: &TrainConfig, data: &str) -> Result<RunFolder> {
+    let plain = |name: &str| -> String {
+        name.chars().map(|c| if c.is_alphanumeric() || "._".contains(c) { c } else { '-' }).collect()
+    };
+    let base = format!("{}-{}", plain(&config.network), plain(data));
+    let mut number = 1u32;
+    loop {
+        let path = Path::new("runs").join(format!("{base}-{number}"));
+        if !path.exists() {
+            match RunFolder::create(&path, config) {
+                // Another process was faster.
+                Err(RunError::Exists(_) | RunError::InUse { .. }) => {}
+                made => return Ok(made?),
+            }
+        }
+        number += 1;
+    }
+}
+
+/// Removes a run that never started: its own files, and the folders where nothing else is in them.
+fn discard(path: &Path) {
+    for file in ["config.json", "log.jsonl", "lock"] {
+        let _ = fs::remove_file(path.join(file));
+    }
+    let _ = fs::remove_dir(path.join("checkpoints"));
+    let _ = fs::remove_dir(path);
+}
+
+fn heading(
+    config: &TrainConfig,
+    network: &Graph,
+    [train, test]: &[Arc<Dataset>; 2],
+    machine: &Machine,
+) -> [String; 4] {
+    let macs = analysis::summarise(&network.inference()).total.macs;
+    let input = network.image().map_or_else(String::new, |value| shape(&network.ty(value).dims));
+    let penalty =
+        |name: &str, value: f32| if value > 0.0 { format!(" · {name} {value}") } else { String::new() };
+    let nesterov = if config.nesterov { " (Nesterov)" } else { "" };
+    [
+        fact(
+            "network",
+            &format!(
+                "{} · input {input} · {} parameters · {} MACs an image",
+                config.network,
+                thousands(network.parameter_count()),
+                count(macs),
+            ),
+        ),
+        fact(
+            "data",
+            &format!(
+                "{} · {} images to learn from, {} to test on · {} · {} classes",
+                config.data,
+                thousands(train.len()),
+                thousands(test.len()),
+                shape(&train.shape()),
+                train.classes().len(),
+            ),
+        ),
+        fact(
+            "recipe",
+            &format!(
+                "{} epochs · batch {} · lr {} {} · momentum {}{nesterov}{}{} · augment {} · seed {}",
+                config.epochs,
+                config.batch,
+                config.lr,
+                config.schedule,
+                config.momentum,
+                penalty("weight decay", config.weight_decay),
+                penalty("label smoothing", config.label_smoothing),
+                config.augment,
+                config.seed,
+            ),
+        ),
+        fact("machine", &format!("{} threads · {}", machine.threads(), config.isa)),
+    ]
+}
+
+/// A line of what is known before the start.
+fn fact(name: &str, text: &str) -> String {
+    format!("{}  {text}", style(format!("{name:>7}")).bold().for_stderr())
+}
+
+impl Outcome<'_> {
+    fn write(&self) -> Result<()> {
+        let mut out = io::stdout().lock();
+        let model = self.model.display();
+        let error = percent(1.0 - self.test_accuracy);
+        writeln!(out)?;
+        let accuracy = style(percent(self.test_accuracy)).green().bold();
+        let best = percent(self.best_accuracy);
+        writeln!(out, "test accuracy  {accuracy}   error {error}, best epoch {best}")?;
+        let time = duration(Duration::from_secs_f64(self.seconds));
+        writeln!(
+            out,
+            "time           {time}   {} images/s in training",
+            thousands(self.images_per_s as u64)
+        )?;
+        writeln!(out, "model          {model}")?;
+        writeln!(out)?;
+        writeln!(out, "{}", style("Try next").bold())?;
+        writeln!(out, "  striate predict {model} PICTURE.png")?;
+        let data = if self.data == "mnist" { String::new() } else { format!(" --data {}", self.data) };
+        Ok(writeln!(out, "  striate eval {model}{data}")?)
+    }
+}
+
+fn at_least_zero<T: std::str::FromStr + PartialOrd + Default + Into<f64> + Copy>(
+    text: &str,
+) -> std::result::Result<T, String> {
+    let number: T = text.parse().map_err(|_| "it is no number")?;
+    if number >= T::default() && number.into().is_finite() {
+        Ok(number)
+    } else {
+        Err("it must be at least 0".into())
+    }
+}
+
+fn below_one(text: &str) -> std::result::Result<f32, String> {
+    let number: f32 = text.parse().map_err(|_| "it is no number")?;
+    if (0.0..1.0).contains(&number) { Ok(number) } else { Err("it must lie from 0 to below 1".into()) }
+}
