@@ -17,6 +17,8 @@ use std::ops::Range;
 
 /// Floats of weights that stay in the L2 cache beside what streams through it.
 const CACHED_WEIGHTS: usize = 80 * 1024;
+/// Floats of a source that may still be in the L3 cache when it is read.
+const CACHED_SOURCE: usize = 4 << 20;
 /// The most taps of one reduction: bounds the table of row pointers.
 const MAX_TAPS: usize = 64;
 /// The most source channels for which a padded copy is considered, so that the taps of a row merge into a run.
@@ -65,6 +67,9 @@ pub(super) struct Gather {
     blocks: Vec<Block>,
     /// Runs of panels whose weights stay in the cache together.
     groups: Vec<Range<usize>>,
+    /// Whether the next tile's source is fetched ahead: one tap of a source beyond the caches. With more taps most of
+    /// it is at hand.
+    prefetch: bool,
     /// Units (rows of an image in scan order, images of a pixel in batch order) of a task.
     grain: usize,
 }
@@ -118,6 +123,7 @@ impl Gather {
             tile,
             blocks: Vec::new(),
             groups: Vec::new(),
+            prefetch: false,
             grain: 0,
         };
         if mergeable && src_ld == run && gather.cols.is_inside() {
@@ -204,6 +210,9 @@ impl Gather {
             };
             (0..taps).flat_map(|tap| (0..pieces).map(move |piece| block(tap, piece))).collect()
         };
+
+        let source = self.n * self.rows.src_lines * self.cols.src_lines * self.src_ld;
+        self.prefetch = taps == 1 && source > CACHED_SOURCE;
 
         let panel_len = self.panels.steps() * width;
         let together = (CACHED_WEIGHTS / panel_len.max(1)).max(1);
@@ -337,6 +346,9 @@ impl Kernel for Task<'_> {
                     let (from, to) = (tile * pixels / tiles, (tile + 1) * pixels / tiles);
                     table.place(gather, outer, start + from, to - from, &source);
                     table.lay(gather, block, &source, self.call.zeros.as_ptr());
+                    if gather.prefetch && !resume && tile + 1 < tiles {
+                        table.prefetch_next(s, block, (tile + 2) * pixels / tiles - to);
+                    }
                     for panel in self.panels {
                         self.tile(s, &table, block, panel, resume, finish);
                     }
@@ -497,6 +509,23 @@ impl Table {
             }
             placed += len;
             (line, col) = (line + 1, 0);
+        }
+    }
+
+    /// Fetches what the `count` pixels after these read under the last tap: rows are too short for the processor to
+    /// see by itself where the next ones begin.
+    #[inline(always)]
+    fn prefetch_next<S: Simd>(&self, s: S, block: &Block, count: usize) {
+        /// Floats of a cache line.
+        const LINE: usize = 16;
+        let (Some(taps), Some(run)) = (self.taps.checked_sub(1), self.runs[..self.run_count].last()) else {
+            return;
+        };
+        let last = self.rows[taps * self.pixels + self.pixels - 1].wrapping_add(block.first);
+        for pixel in 1..=count {
+            for value in (0..block.run).step_by(LINE) {
+                s.prefetch(last.wrapping_add(pixel * run.src_step + value));
+            }
         }
     }
 

@@ -352,7 +352,7 @@ impl Pack<'_> {
         let first =
             plan.origin(panel) + block.written.start * strides.written + channel * strides.read + element;
         let weights = &self.weights[first..][..extent(lanes, columns.len(), strides.written)];
-        if strides.written == 1 {
+        if strides.written == 1 && columns.len() == 1 {
             buffer[..lanes].copy_from_slice(weights);
         } else {
             let size = [lanes, columns.len()];

@@ -72,6 +72,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(dst, first(len), value) }
     }
     #[inline(always)]
+    fn prefetch(self, address: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+    #[inline(always)]
     unsafe fn transpose8(self, src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
         unsafe { super::avx2::transpose8(src, src_ld, dst, dst_ld) }
     }

@@ -154,6 +154,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
         unsafe { if len == Self::LANES { self.store(dst, value) } else { self.store_partial(dst, value, len) } }
     }
 
+    /// Asks for the cache line at `address` to be brought into the L2 cache. Any address will do; a hint where the
+    /// instruction set has none.
+    #[inline(always)]
+    fn prefetch(self, address: *const f32) {
+        let _ = address;
+    }
+
     /// Transposes a block of 8 × 8: `dst[j · dst_ld + i]` = `src[i · src_ld + j]`.
     ///
     /// # Safety
