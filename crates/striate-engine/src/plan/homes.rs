@@ -70,20 +70,39 @@ pub(crate) fn assign(graph: &Graph, units: &[Unit], batch: usize) -> Homes {
 /// A value whose slice shares a home, overlapping, with something else that the same unit touches.
 fn conflict(graph: &Graph, units: &[Unit], homes: &Homes, apart: &HashSet<Value>) -> Option<Value> {
     let place = |value: Value| homes.place(value, |_| 0);
+    let viewed = viewed_values(graph);
     for unit in units {
         for write in &unit.writes {
             for other in unit.reads.iter().chain(&unit.writes) {
                 let same_home = homes.home(*write).is_some() && homes.home(*write) == homes.home(*other);
                 let in_place =
                     place(*write) == place(*other) && overwritable(graph, unit).any(|v| v == *other);
-                if other != write && same_home && !in_place && place(*write).overlaps(&place(*other)) {
-                    let sliced = [*write, *other].into_iter().find(|v| !apart.contains(v));
+                let untouched = in_place || is_slice(graph, unit, homes, *other);
+                if other != write && same_home && !untouched && place(*write).overlaps(&place(*other)) {
+                    let joins = matches!(graph.node(unit.root).op, Op::Concat(_));
+                    let candidates = if joins { [*other, *write] } else { [*write, *other] };
+                    let sliced =
+                        candidates.map(|v| viewed[v.index()]).into_iter().find(|v| !apart.contains(v));
                     return Some(sliced.expect("values settled apart share nothing"));
                 }
             }
         }
     }
     None
+}
+
+/// Whether a value lies in the concatenation that reads it, wherever it is a part: nothing copies it then.
+fn is_slice(graph: &Graph, unit: &Unit, homes: &Homes, value: Value) -> bool {
+    let node = graph.node(unit.root);
+    let Op::Concat(_) = node.op else { return false };
+    let place = |value: Value| homes.place(value, |_| 0);
+    let whole = place(node.outputs[0]);
+    let mut channel = 0;
+    node.inputs.iter().all(|part| {
+        let there = Place { offset: whole.offset + channel, ld: whole.ld, ..place(*part) };
+        channel += there.channels();
+        *part != value || place(value) == there
+    })
 }
 
 /// The operands that a unit's kernel can overwrite with its result.
@@ -121,13 +140,14 @@ fn settle(graph: &Graph, units: &[Unit], batch: usize, apart: &HashSet<Value>) -
     };
     let is_output = |value: Value| graph.outputs().iter().any(|output| output.value == value);
     // A view that groups the elements into other pixels needs them dense.
-    let sliceable = |value: Value| {
-        made_by_kernel(value)
-            && !readers[value.index()].iter().map(|id| graph.node(*id)).any(|reader| {
-                is_view(graph, reader)
-                    && shape4(graph.ty(value), batch)[3] != shape4(graph.ty(reader.outputs[0]), batch)[3]
-            })
-    };
+    let channels = |value: Value| homes.shapes[&value].channels();
+    let all_views = graph.nodes().filter(|(_, node)| is_view(graph, node)).map(|(_, node)| node.outputs[0]);
+    let regrouped: HashSet<Value> = all_views
+        .map(|view| (view, viewed[view.index()]))
+        .filter(|(view, root)| channels(*view) != channels(*root))
+        .map(|(_, root)| root)
+        .collect();
+    let sliceable = |value: Value| made_by_kernel(value) && !regrouped.contains(&value);
 
     for (id, node) in graph.nodes().rev().filter(|(_, node)| !is_view(graph, node)) {
         for value in node.outputs.iter().filter(|v| used.contains(v)) {

@@ -26,7 +26,7 @@ pub struct ConvTranspose2d {
     /// Cropped from the four sides of the output.
     pub padding: Padding,
     /// Rows and columns added at the bottom and the right, to choose among the sizes that a strided
-    /// convolution maps to the same one; less than the stride or the dilation.
+    /// convolution maps to the same one; less than the stride.
     pub output_padding: [usize; 2],
     /// Distance between taps; 1 = dense.
     pub dilation: [usize; 2],
@@ -98,11 +98,11 @@ impl ConvTranspose2d {
                 .and_then(|n| n.checked_add(window.span()))
                 .and_then(|n| n.checked_add(self.output_padding[axis]));
             match full.and_then(|n| n.checked_sub(begin.saturating_add(end))).filter(|n| *n > 0) {
-                Some(n) if self.output_padding[axis] < window.stride.max(window.dilation) => size[axis] = n,
+                Some(n) if self.output_padding[axis] < window.stride => size[axis] = n,
                 Some(_) => problems.push(Problem::Range {
                     what: "output padding",
                     value: self.output_padding[axis].to_string(),
-                    range: "less than the stride or the dilation",
+                    range: "less than the stride",
                 }),
                 None => problems.push(Problem::WindowTooLarge {
                     axis: AXES[axis],
