@@ -160,10 +160,12 @@ impl Axis {
 
     /// How many (line, tap) pairs lie in the source.
     pub(super) fn live(&self) -> usize {
-        let inside = |line: usize, tap: isize| {
-            (0..self.src_lines as isize).contains(&((line * self.stride) as isize + tap))
+        // Lines before the one whose tap first reaches source line `line`.
+        let before = |tap: isize, line: usize| {
+            let distance = (line as isize - tap).max(0) as usize;
+            distance.div_ceil(self.stride).min(self.lines)
         };
-        (0..self.lines).map(|line| self.taps.iter().filter(|tap| inside(line, **tap)).count()).sum()
+        self.taps.iter().map(|tap| before(*tap, self.src_lines) - before(*tap, 0)).sum()
     }
 }
 
@@ -171,4 +173,34 @@ impl Axis {
 pub(super) fn kernel_elements(rows: &Axis, cols: &Axis, kw: usize) -> Vec<Option<usize>> {
     let element = |ky: &Option<usize>, kx: &Option<usize>| Some((*ky)? * kw + (*kx)?);
     rows.kernel.iter().flat_map(|ky| cols.kernel.iter().map(move |kx| element(ky, kx))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_pairs_are_those_inside_the_source() {
+        for (src_lines, kernel, stride, dilation, padding) in [
+            (7, 3, 1, 1, 1),
+            (7, 3, 2, 1, 1),
+            (5, 5, 3, 2, 4),
+            (1, 5, 1, 1, 2),
+            (9, 4, 2, 3, 7),
+            (2, 1, 1, 1, 3),
+        ] {
+            let dst_lines = (src_lines + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
+            let forward = Axis::forward((src_lines, dst_lines), kernel, stride, dilation, padding);
+            let backward = Axis::backward_phases((src_lines, dst_lines), kernel, stride, dilation, padding);
+            let inside = |axis: &Axis| {
+                let lines = (0..axis.lines).flat_map(|line| axis.taps.iter().map(move |tap| (line, *tap)));
+                let lines = lines.map(|(line, tap)| (line * axis.stride) as isize + tap);
+                lines.filter(|line| (0..axis.src_lines as isize).contains(line)).count()
+            };
+            assert_eq!(forward.live(), inside(&forward));
+            // Every pair of the forward pass is met once backward.
+            assert_eq!(backward.iter().map(inside).sum::<usize>(), inside(&forward));
+            assert_eq!(backward.iter().map(Axis::live).sum::<usize>(), inside(&forward));
+        }
+    }
 }

@@ -1,10 +1,15 @@
 //! Two-dimensional convolution and its gradients, any stride, padding, dilation and groups. A fully connected
-//! layer is the 1×1 case of it.
+//! layer is the case of a 1×1 source and kernel, with n the batch.
 //!
 //! A pass is an object planned once for a [`Conv2dGeometry`]; running it allocates nothing and gives the same
-//! bits for any number of workers. [`Forward`] and [`BackwardData`] are gathers over packed weights,
-//! [`BackwardWeights`] reduces over pixels; all rest on register tiles of pixels (or source channels) × vectors
-//! of channels, on activations as they lie in memory: no unfolding into columns.
+//! bits for any number of workers. All rest on register tiles over activations as they lie in memory; nothing is
+//! unfolded into columns.
+//!
+//! [`Forward`] and [`BackwardData`] are gathers: each written pixel sums source pixels at the distances of its
+//! taps, times packed weights. A tile is a few pixels × a few vectors of written channels; it reads source rows
+//! through one pointer per pixel and tap, so that padding is a pointer to zeros, and strides, dilation, the order
+//! of pixels, and the phases of a strided backward pass are a matter of which pointers. [`BackwardWeights`] sums
+//! outer products over pixels. What one sees of a plan's choices is its `describe`.
 
 mod axis;
 mod depthwise;

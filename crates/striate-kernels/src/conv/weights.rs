@@ -134,7 +134,11 @@ impl BackwardWeights {
             Product::Dense => "outer products",
         };
         let rows = self.machine.max_pixels(vectors);
-        format!("{name} {rows}x{}, {} slices", vectors * lanes, self.slices)
+        let fold = match self.cols.fold {
+            1 => String::new(),
+            fold => format!(", {fold} pixels folded"),
+        };
+        format!("{name} {rows}x{}{fold}, {} slices", vectors * lanes, self.slices)
     }
 
     fn sums_len(&self) -> usize {
