@@ -57,8 +57,10 @@ impl Problem {
             },
             Problem::Zero { what } => format!("make {what} at least 1"),
             Problem::Groups { channels, .. } => {
+                const LARGEST: usize = 4096;
+                let candidates = 1..=LARGEST.min(*channels);
                 let divisors: Vec<String> =
-                    (1..=*channels).filter(|d| channels % d == 0).take(6).map(|d| d.to_string()).collect();
+                    candidates.filter(|d| channels % d == 0).take(6).map(|d| d.to_string()).collect();
                 format!("choose groups that divide {channels}: {} …", divisors.join(", "))
             }
             Problem::WindowTooLarge { axis, .. } => {

@@ -12,6 +12,8 @@ use std::ops::Range;
 
 /// The longest name of a node, in bytes, with its scopes.
 const MAX_NAME: usize = 1000;
+/// The most input types that a message lists.
+const SHOWN_INPUTS: usize = 4;
 /// Steps allowed for each layer: brackets, references, branches and dimensions are steps too.
 const STEPS_PER_LAYER: usize = 10;
 
@@ -75,6 +77,7 @@ pub(super) fn build(
         layers: 0,
         steps: 0,
         halted: false,
+        repetition: None,
         seen: 0,
         outputs: Vec::new(),
         explicit: false,
@@ -121,6 +124,8 @@ struct Elaborator<'a, 'r, 't> {
     layers: usize,
     steps: usize,
     halted: bool,
+    /// The outermost repetition around the current place.
+    repetition: Option<Range<usize>>,
     /// Errors of the builder that are reported already.
     seen: usize,
     outputs: Vec<(Option<String>, Value)>,
@@ -146,7 +151,8 @@ impl Elaborator<'_, '_, '_> {
         if over && !self.halted {
             self.halted = true;
             let message = format!("the network grows beyond {MAX_LAYERS} layers");
-            self.report.error(span.clone(), message, "repeat less often");
+            let span = self.repetition.as_ref().unwrap_or(span).clone();
+            self.report.error(span, message, "repeat less often");
         }
         !self.halted
     }
@@ -162,10 +168,8 @@ impl Elaborator<'_, '_, '_> {
             Form::Broken => return Some(self.placeholder()),
             Form::Aux { head, body } => {
                 let flow = self.source(flow, !starts_itself(body), &item.span);
-                match self.sequence(body, flow) {
-                    Some(value) => self.outputs.push((Some(head.clone()), value)),
-                    None => self.report.error(item.span.clone(), "an empty head", "write its layers"),
-                }
+                let value = self.sequence(body, flow);
+                self.outputs.extend(value.map(|value| (Some(head.clone()), value)));
                 return flow;
             }
             Form::Output(name) => {
@@ -199,7 +203,10 @@ impl Elaborator<'_, '_, '_> {
         times: Option<usize>,
         mut flow: Option<Value>,
     ) -> Option<Value> {
-        let outer = self.scope.len();
+        let (outer, repetition) = (self.scope.len(), self.repetition.clone());
+        if times.is_some() {
+            self.repetition.get_or_insert(item.span.clone());
+        }
         for copy in 0..times.unwrap_or(1) {
             if !self.spend(1, &item.span) {
                 break;
@@ -223,6 +230,7 @@ impl Elaborator<'_, '_, '_> {
             }
             self.scope.truncate(outer);
         }
+        self.repetition = repetition;
         flow
     }
 
@@ -262,8 +270,14 @@ impl Elaborator<'_, '_, '_> {
         let fresh = &self.net.errors()[self.seen..];
         if !fresh.is_empty() && !self.report.covers(span) {
             for error in fresh {
-                let inputs: Vec<String> = error.inputs.iter().map(Type::to_string).collect();
-                let on = if inputs.is_empty() { String::new() } else { format!(" on {}", inputs.join(", ")) };
+                let inputs: Vec<String> =
+                    error.inputs.iter().take(SHOWN_INPUTS).map(Type::to_string).collect();
+                let more = if error.inputs.len() > SHOWN_INPUTS { ", …" } else { "" };
+                let on = if inputs.is_empty() {
+                    String::new()
+                } else {
+                    format!(" on {}{more}", inputs.join(", "))
+                };
                 let message = format!("{} ({}{on}): {}", error.node, error.op, error.problem);
                 let help = match &error.problem {
                     crate::Problem::NameTaken(_) => {
@@ -332,11 +346,12 @@ impl Elaborator<'_, '_, '_> {
                     x = self.weighted(None, &fc, self.operation(&fc, Some(x)), x, span)?;
                 }
             }
-            Kind::Conv | Kind::Local | Kind::Deconv if layer.has(Attribute::Same) => {
-                if layer.kernel.is_some_and(|kernel| kernel.iter().any(|size| size % 2 == 0)) {
-                    let help = "choose an odd kernel, or pad one side more: pad 0+1";
-                    self.report.error(span.clone(), "same padding of an even kernel", help);
-                }
+            Kind::Conv | Kind::Local | Kind::Deconv
+                if layer.has(Attribute::Same)
+                    && layer.kernel.is_some_and(|[h, w]| h % 2 == 0 || w % 2 == 0) =>
+            {
+                let help = "choose an odd kernel, or pad one side more: pad 0+1";
+                self.report.error(span.clone(), "same padding of an even kernel", help);
             }
             Kind::Fc => x = self.flattened(x, span)?,
             _ => {}

@@ -29,10 +29,11 @@ impl Lines {
     /// Items of a sequence: a line begins with each layer that has weights, and with what does not fit behind.
     fn sequence(&mut self, items: &Sequence, indent: usize) {
         self.open = false;
+        let mut led = false;
         for item in items {
             let text = inline(item);
             let last = self.lines.last().map_or(0, |line| line.chars().count());
-            if self.open && is_follower(item) && last + 3 + text.chars().count() <= WIDTH {
+            if self.open && (led || is_follower(item)) && last + 3 + text.chars().count() <= WIDTH {
                 if let Some(line) = self.lines.last_mut() {
                     *line += " - ";
                     *line += &text;
@@ -43,6 +44,8 @@ impl Lines {
                 self.broken(item, &text, indent);
             }
             self.open = !is_heading(item);
+            // What goes on from a reference stands behind it.
+            led = matches!(item.form, Form::Reference(_));
         }
     }
 
@@ -162,8 +165,10 @@ fn inline(item: &Item) -> String {
             let (head, tail) = around(item);
             format!("{head}{}{tail}", sequence_text(body))
         }
-        Form::Aux { .. } => aux_parts(item)
-            .map_or(String::new(), |(head, body, tail)| format!("{head} {} {tail}", sequence_text(body))),
+        Form::Aux { .. } => aux_parts(item).map_or(String::new(), |(head, body, tail)| {
+            let space = if tail == "]" { "" } else { " " };
+            format!("{head}{space}{}{space}{tail}", sequence_text(body))
+        }),
         Form::Reference(name) => format!("@{name}"),
         Form::Output(name) => match name {
             Some(name) => format!("output {}", Name::of(name.clone())),

@@ -476,6 +476,7 @@ impl Parser<'_, '_, '_> {
                 _ => return None,
             }
         } else if dashed {
+            self.at += 2;
             let message = format!("{} takes no number", word.names[0]);
             return self.error(self.since(start), message, format!("write it as in: {}", word.example));
         } else if word.needs {
@@ -484,6 +485,7 @@ impl Parser<'_, '_, '_> {
         if self.is(0, TokenKind::Slash) {
             self.at += 1;
             if !word.strided || !self.is_number(0) {
+                self.at += self.is_number(0) as usize;
                 let message = format!("a stride that {} cannot have", word.names[0]);
                 return self.error(
                     self.since(start),
@@ -680,4 +682,31 @@ fn pads(text: &str) -> Option<Padding> {
     let (rows, columns) = text.split_once('x').unwrap_or((text, text));
     let ([top, bottom], [left, right]) = (sides(rows)?, sides(columns)?);
     Some(Padding { top, bottom, left, right })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notation::lexer::lex;
+    use crate::notation::words::WORDS;
+
+    #[test]
+    fn every_example_of_the_table_is_right() {
+        for word in WORDS {
+            let mut report = Report::new(word.example);
+            let tokens = lex(word.example, &mut report);
+            let tree = parse(word.example, &tokens, &mut report);
+            assert!(report.finish().is_ok(), "{}", word.example);
+            assert_eq!(tree.len(), (word.kind != Kind::Identity) as usize, "{}", word.example);
+        }
+    }
+
+    #[test]
+    fn every_spelling_is_read_as_one_word() {
+        for (word, name) in WORDS.iter().flat_map(|word| word.names.iter().map(move |name| (word, name))) {
+            let mut report = Report::new(name);
+            assert_eq!(lex(name, &mut report).len(), 1, "{name}");
+            assert!(words::find(name).is_some_and(|found| found.kind == word.kind), "{name}");
+        }
+    }
 }

@@ -69,6 +69,8 @@ struct Unit<'g> {
 struct Piece {
     /// What flows in; `None` of a source.
     input: Option<Value>,
+    /// The first value computed in it, and the last.
+    first: Value,
     output: Value,
     unit: usize,
     branches: Vec<Branch>,
@@ -245,6 +247,7 @@ impl<'g> Printer<'g> {
             let output = unit.node.outputs[0];
             let plain = Piece {
                 input: unit.inputs.first().copied(),
+                first: output,
                 output,
                 unit: index,
                 branches: Vec::new(),
@@ -460,8 +463,9 @@ fn branches(pieces: &mut Vec<Piece>, inputs: &[Value], plain: Piece) -> Piece {
         Branch::Chain(chain) => chain.as_slice(),
         Branch::Reference(_) => &[],
     });
-    let depth = 1 + chains.flatten().map(|piece| piece.depth).max().unwrap_or(0);
-    Piece { input: fork, branches, depth, ..plain }
+    let depth = 1 + chains.clone().flatten().map(|piece| piece.depth).max().unwrap_or(0);
+    let first = chains.flatten().next().map_or(plain.first, |piece| piece.first);
+    Piece { input: fork, first, branches, depth, ..plain }
 }
 
 /// What the chain at the end of `pieces` begins from.
@@ -492,7 +496,9 @@ fn partition(pieces: &[Piece], inputs: &[Value], fork: Option<Value>) -> Option<
         }
         *start = end;
     }
-    Some(starts)
+    // A branch that begins with a source may reach back behind the fork, which must come before all of them.
+    let in_order = |fork| pieces.get(end).is_none_or(|piece| fork < piece.first);
+    fork.is_none_or(in_order).then_some(starts)
 }
 
 /// For each piece that begins a head beside the main path, the piece that ends it.
