@@ -177,7 +177,7 @@ impl Gather {
             0.0
         };
         // Images lie further apart than caches like.
-        let scattered = if self.order == Order::Batch { 1.06 } else { 1.0 };
+        let scattered = if self.order == Order::Batch { 1.02 } else { 1.0 };
         scattered * (outer * tiles) as f64 * (live * (step * self.run as f64 + pointers) + 40.0 * panels)
             + copy
     }
