@@ -281,12 +281,8 @@ impl Builder {
             problems.push(Problem::NameTaken(name.clone()));
         }
         let outputs = op.infer(&types, &mut problems);
-        let too_large = |ty: &Type| {
-            let elements = ty.dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-            elements.is_none_or(|n| n > crate::MAX_ELEMENTS)
-        };
         let outputs = match outputs {
-            Some(types) if types.iter().chain(&own).any(too_large) => {
+            Some(types) if !types.iter().chain(&own).all(Type::is_sane) => {
                 problems.push(Problem::TooLarge);
                 None
             }

@@ -7,6 +7,9 @@ use thiserror::Error;
 /// The most elements a single value may have per image: beyond it a shape is a mistake, not a network.
 pub const MAX_ELEMENTS: usize = 1 << 36;
 
+/// The most rows or columns a map may have.
+pub const MAX_SIDE: usize = 1 << 20;
+
 /// What is wrong with one operation.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[allow(missing_docs)] // the fields are the numbers of the message
@@ -35,7 +38,9 @@ pub enum Problem {
     Range { what: &'static str, value: String, range: &'static str },
     #[error("slice {start}..{end} step {step} does not lie in axis {axis} of {size}")]
     Slice { axis: usize, start: usize, end: usize, step: usize, size: usize },
-    #[error("the result would have more than {MAX_ELEMENTS} elements an image")]
+    #[error(
+        "the result would have more than {MAX_ELEMENTS} elements an image, or more than {MAX_SIDE} rows or columns"
+    )]
     TooLarge,
     #[error("the name '{0}' is taken")]
     NameTaken(String),

@@ -1,8 +1,8 @@
 //! A network as data: nodes in the order they are computed, and the values between them.
 
+use crate::Type;
 use crate::error::{NodeError, Problem};
 use crate::ops::{Op, Operation, Parameter, Role};
-use crate::{MAX_ELEMENTS, Type};
 use std::collections::HashMap;
 
 /// One output of one node.
@@ -100,10 +100,7 @@ impl Graph {
     pub(crate) fn infer(&self, op: &Op, inputs: &[Value], problems: &mut Vec<Problem>) -> Option<Vec<Type>> {
         let inputs: Vec<&Type> = inputs.iter().map(|v| self.ty(*v)).collect();
         let types = op.infer(&inputs, problems)?;
-        let fits = |ty: &Type| {
-            ty.dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).is_some_and(|n| n <= MAX_ELEMENTS)
-        };
-        if !types.iter().all(fits) {
+        if !types.iter().all(Type::is_sane) {
             problems.push(Problem::TooLarge);
             return None;
         }
