@@ -4,12 +4,13 @@
 mod common;
 
 use common::*;
+use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use striate_engine::reference;
 use striate_engine::{Isa, Parameters};
 use striate_graph::autodiff::gradients;
 use striate_graph::ops::*;
-use striate_graph::training::training_mode;
+use striate_graph::training::{self, LEARNING_RATE, training_mode};
 use striate_graph::{DType, Graph, Init, Type, Value};
 use striate_kernels::optim::Sgd;
 use striate_kernels::reference::optim::sgd;
@@ -191,6 +192,75 @@ fn gradients_of_gradients_equal_central_differences() {
         let expected = first.differences(&at_point);
         gradients_are(&graph, &data, &expected, greatest_value(&first.graph, &at_point))
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Where every value is an output, none shares memory with another and nothing is computed together.
+    #[test]
+    fn what_plans_share_and_fuse_changes_no_gradient(case in networks(), seed: u64) {
+        let graph = Differentiable::new(&case).gradient_graph();
+        let mut apart = graph.clone();
+        for (id, node) in graph.nodes() {
+            for value in node.outputs.iter().filter(|value| graph.ty(**value).dtype == DType::F32) {
+                apart.add_output(format!("{} {}", id.index(), value.index()), *value);
+            }
+        }
+        let data = draw(&graph, BATCH, seed);
+        let run = |graph: &Graph| {
+            let mut session = session(graph, BATCH, 1, Isa::best(), &data);
+            session.run().unwrap();
+            session.run().unwrap();
+            session
+        };
+        let (found, expected) = (run(&graph), run(&apart));
+        let all = apart.outputs().iter().map(|output| expected.output(&output.name).unwrap().data);
+        let magnitude = all.flatten().fold(0.0, |greatest: f32, x| greatest.max(x.abs()));
+        let tolerance = tolerance(&graph, BATCH, magnitude.into());
+        for output in graph.outputs() {
+            let [found, expected] = [&found, &expected].map(|s| s.output(&output.name).unwrap().data);
+            let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+            compare(&output.name, &found, &expected, tolerance).map_err(TestCaseError::fail)?;
+        }
+    }
+
+    #[test]
+    fn updates_of_any_network_wait(case in networks(), seed: u64) {
+        all_parameters_step_at_once(&case, seed).map_err(TestCaseError::fail)?;
+    }
+}
+
+/// Updates run as early as they can; still each takes the gradient at the parameters as they were before the step.
+fn all_parameters_step_at_once(case: &Case, seed: u64) -> Result<(), String> {
+    const RATE: f32 = 0.25;
+    let differentiable = Differentiable::new(case);
+    let graph = differentiable.gradient_graph();
+    let mut training = differentiable.graph.clone();
+    let plain = training::Sgd { momentum: false, ..training::Sgd::default() };
+    training::append_updates(&mut training, differentiable.of, &plain).map_err(|error| error.to_string())?;
+    let mut data = draw(&graph, BATCH, seed);
+    data.inputs.insert(LEARNING_RATE.into(), vec![RATE.into()]);
+
+    let mut gradients = session(&graph, BATCH, 1, Isa::best(), &data);
+    let mut step = session(&training, BATCH, 1, Isa::best(), &data);
+    gradients.run().map_err(|error| error.to_string())?;
+    step.run().map_err(|error| error.to_string())?;
+    let mut stepped = Parameters::default();
+    step.store(&mut stepped);
+    for (node, _, _) in training.parameters().filter(|(_, parameter, _)| parameter.role.is_trained()) {
+        let gradient = gradients.output(&node.name).map_err(|error| error.to_string())?.data;
+        let before = &data.parameters[&node.name];
+        let expected: Vec<f64> = before.iter().zip(&gradient).map(|(w, g)| w - f64::from(RATE * g)).collect();
+        let tolerance = tolerance(&graph, BATCH, greatest([&expected[..], before]));
+        compare(&node.name, &stepped.get(&node.name).unwrap().data, &expected, tolerance)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn updates_wait_for_what_still_reads_the_parameter() {
+    check_all(cases(), |case| all_parameters_step_at_once(case, 6));
 }
 
 /// A parameter, updated by a gradient that is an input.

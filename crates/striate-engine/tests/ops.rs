@@ -227,29 +227,6 @@ mod any {
             })
         })
     }
-
-    /// Convolutions of the input and of one another, concatenated in any order, repeated or not, nested.
-    pub(super) fn concatenations() -> impl Strategy<Value = Case> {
-        let step = (0..4usize, prop::collection::vec(any::<prop::sample::Index>(), 1..4));
-        prop::collection::vec(step, 2..8).prop_map(|steps| {
-            net("concatenations", |net| {
-                let mut values = vec![net.input("x", [3, 3, 4])];
-                for (index, (kind, parts)) in steps.into_iter().enumerate() {
-                    let parts: Vec<_> = parts.iter().map(|part| *part.get(&values)).collect();
-                    let name = format!("conv{index}");
-                    values.push(match kind {
-                        0 => net.conv2d(&name, parts[0], Conv2d::new(2 + index % 3, 1)),
-                        1 => net.relu(parts[0]),
-                        2 => net.dropout(parts[0], 0.5),
-                        _ => net.concat(&parts),
-                    });
-                }
-                let every = net.concat(&values);
-                let last = *values.last().unwrap();
-                [every, net.flatten(last), values[values.len() / 2]]
-            })
-        })
-    }
 }
 
 fn holds(case: &Case, batch: usize, seed: u64) -> Result<(), TestCaseError> {
@@ -258,19 +235,6 @@ fn holds(case: &Case, batch: usize, seed: u64) -> Result<(), TestCaseError> {
         let ops: Vec<&Op> = case.graph.nodes().map(|(_, node)| &node.op).filter(|op| !op.is_leaf()).collect();
         TestCaseError::fail(format!("{problem}\nof {ops:?}"))
     })
-}
-
-impl std::fmt::Debug for Case {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (_, node) in self.graph.nodes() {
-            let inputs: Vec<usize> = node.inputs.iter().map(|v| v.index()).collect();
-            let outputs: Vec<String> =
-                node.outputs.iter().map(|v| format!("{}: {}", v.index(), self.graph.ty(*v))).collect();
-            writeln!(f, "{} {:?} of {inputs:?} gives {outputs:?}", node.name, node.op)?;
-        }
-        let outputs: Vec<usize> = self.graph.outputs().iter().map(|o| o.value.index()).collect();
-        write!(f, "outputs {outputs:?}")
-    }
 }
 
 proptest! {
@@ -307,8 +271,11 @@ proptest! {
     }
 
     #[test]
-    fn any_concatenation(case in any::concatenations(), batch in 1..4usize, seed: u64) {
+    fn any_network(case in networks(), batch in 1..4usize, seed: u64) {
         holds(&case, batch, seed)?;
+        if let Some(training) = case.training() {
+            holds(&training, batch, seed)?;
+        }
     }
 }
 

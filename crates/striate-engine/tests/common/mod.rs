@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+use proptest::prelude::*;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use striate_engine::reference::Arrays;
 use striate_engine::{Isa, Parameters, Plan, PlanOptions, Session, Tensor};
@@ -24,6 +26,19 @@ impl Case {
         let changed =
             !graph.nodes().map(|(_, node)| &node.op).eq(self.graph.nodes().map(|(_, node)| &node.op));
         changed.then(|| Case { name: format!("{} (training)", self.name), graph })
+    }
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (_, node) in self.graph.nodes() {
+            let inputs: Vec<usize> = node.inputs.iter().map(|v| v.index()).collect();
+            let outputs: Vec<String> =
+                node.outputs.iter().map(|v| format!("{}: {}", v.index(), self.graph.ty(*v))).collect();
+            writeln!(f, "{} {:?} of {inputs:?} gives {outputs:?}", node.name, node.op)?;
+        }
+        let outputs: Vec<usize> = self.graph.outputs().iter().map(|o| o.value.index()).collect();
+        write!(f, "outputs {outputs:?}")
     }
 }
 
@@ -606,6 +621,13 @@ fn sharing() -> Vec<Case> {
             let y = net.add(y, bias);
             [net.relu(y)]
         }),
+        net("a scale per channel, from a vector", |net| {
+            let x = net.input("x", IMAGE);
+            let y = conv(net, "conv", x, 4);
+            let scale = net.parameter("scale", [4], Role::Scale, Init::ONES);
+            let scale = net.apply(Reshape { dims: vec![4, 1, 1] }, &[scale]);
+            [net.apply(Binary::MULTIPLY, &[scale, y])]
+        }),
         net("shortcut without parameters", |net| {
             let x = net.input("x", [2, 6, 6]);
             let y = net.conv2d("conv", x, Conv2d::new(4, 3).stride(2).padding(1));
@@ -670,6 +692,53 @@ trait ConcatCases {
 impl<const N: usize> ConcatCases for [Vec<Case>; N] {
     fn concat_cases(self) -> Vec<Case> {
         self.into_iter().flatten().collect()
+    }
+}
+
+/// Networks of layers on maps of 3×4 pixels, each layer on any values before it; what no layer reads is an output.
+pub(crate) fn networks() -> impl Strategy<Value = Case> {
+    let layer = (0..KINDS, prop::collection::vec(any::<prop::sample::Index>(), 1..4));
+    prop::collection::vec(layer, 2..10).prop_map(|layers| {
+        let mut net = Builder::new("network");
+        let mut values = vec![net.input("x", [3, 3, 4])];
+        for (index, (kind, operands)) in layers.into_iter().enumerate() {
+            let operands: Vec<Value> = operands.iter().map(|operand| *operand.get(&values)).collect();
+            values.push(layer_of_network(&mut net, index, kind, &operands));
+        }
+        let read: HashSet<Value> =
+            net.graph().nodes().flat_map(|(_, node)| node.inputs.iter().copied()).collect();
+        values.iter().filter(|value| !read.contains(*value)).for_each(|value| net.output(*value));
+        Case { name: "network".into(), graph: net.finish().unwrap() }
+    })
+}
+
+const KINDS: usize = 14;
+
+/// A layer of one of `KINDS` kinds on one, two or all of `operands`; it keeps the pixels.
+fn layer_of_network(net: &mut Builder, index: usize, kind: usize, operands: &[Value]) -> Value {
+    let (first, last) = (operands[0], operands[operands.len() - 1]);
+    let name = format!("layer{index}");
+    match kind {
+        0 => net.conv2d(&name, last, Conv2d::new(2 + index % 3, 1)),
+        1 => net.conv2d(&name, last, Conv2d::new(3, 3).padding(1).no_bias()),
+        2 => net.batch_norm(&name, last, BatchNorm::default()),
+        3 => net.relu(last),
+        4 => net.activation(last, ActivationKind::Sigmoid),
+        5 => net.dropout(last, 0.25),
+        6 => net.max_pool2d(last, MaxPool2d::new(3).stride(1).padding(1)),
+        7 => net.avg_pool2d(last, AvgPool2d::new(3).stride(1).padding(1)),
+        8 => net.apply(Slice::axis(0, 0, net.ty(last).dims[0].div_ceil(2)), &[last]),
+        9 => {
+            let gate = net.global_avg_pool(last);
+            net.apply(Binary::MULTIPLY, &[last, gate])
+        }
+        10 => {
+            let flat = net.flatten(last);
+            let dims = net.ty(last).dims.clone();
+            net.apply(Reshape { dims }, &[flat])
+        }
+        11 | 12 if net.ty(first) == net.ty(last) => net.add(first, last),
+        _ => net.concat(operands),
     }
 }
 
