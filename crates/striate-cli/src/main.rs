@@ -5,10 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+mod eval;
 mod failure;
 mod network;
 mod options;
+mod predict;
 mod progress;
+mod summary;
+mod table;
 mod text;
 mod train;
 
@@ -27,20 +31,28 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  striate train lenet5                          train on handwritten digits, built in
-  striate predict runs/lenet5-mnist-1/model.safetensors digit.png
+  striate train lenet5                                             learn to read digits
+  striate eval runs/lenet5-mnist-1/model.safetensors               how many are read right
+  striate predict runs/lenet5-mnist-1/model.safetensors digit.png  read one
+  striate summary resnet50                                         a network, layer by layer
 
 `striate VERB --help` tells more. Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    Summary(summary::SummaryArgs),
     Train(train::Train),
+    Eval(eval::Eval),
+    Predict(predict::Predict),
 }
 
 fn main() -> ExitCode {
     let Cli { output, verb } = Cli::parse();
     let done = match verb {
+        Verb::Summary(summary) => summary.run(output.format),
         Verb::Train(train) => train.run(output.format),
+        Verb::Eval(eval) => eval.run(output.format),
+        Verb::Predict(predict) => predict.run(output.format),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

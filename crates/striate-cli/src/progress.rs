@@ -9,7 +9,8 @@ use striate::train::trainer::{EpochRecord, StepRecord};
 
 use crate::text::{duration, percent, thousands};
 
-const BAR: &str = "{prefix:>7.bold} {bar:24.cyan/238} {msg}";
+/// The line of the epoch under way; the bar stands where the test's results will.
+const LINE: &str = "{prefix}  {bar:20.cyan/238}  {msg}";
 
 /// Watches a run.
 pub(crate) struct Progress {
@@ -28,7 +29,7 @@ impl Progress {
     pub(crate) fn new(epochs: u64) -> Self {
         let bar = Term::stderr().is_term().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(12));
-            let style = ProgressStyle::with_template(BAR).expect("a fixed template");
+            let style = ProgressStyle::with_template(LINE).expect("a fixed template");
             bar.set_style(style.progress_chars("━╸─"));
             bar
         });
@@ -61,8 +62,9 @@ impl Progress {
             Event::Step(step) => self.step(&step),
             Event::Evaluating { done, of } => {
                 if let Some(bar) = &self.bar {
-                    let text = format!("testing {} of {}", thousands(done), thousands(of));
-                    bar.set_message(format!("{text} · {} left", duration(self.left)));
+                    bar.set_length(of);
+                    bar.set_position(done);
+                    bar.set_message(format!("{:>9}  {} left", "testing", duration(self.left)));
                 }
             }
             Event::Epoch(epoch) => self.epoch(epoch),
@@ -76,14 +78,10 @@ impl Progress {
         self.left = each.mul_f64((self.steps - step.step) as f64);
         bar.set_length(step.batches);
         bar.set_position(step.batch);
-        bar.set_prefix(format!("{}/{}", step.epoch, self.epochs));
-        bar.set_message(format!(
-            "{} images/s · loss {:.4} · {} right · {} left",
-            thousands(step.images_per_s as u64),
-            step.loss,
-            percent(step.accuracy),
-            duration(self.left),
-        ));
+        let at = format!("{}/{}", step.epoch, self.epochs);
+        bar.set_prefix(format!("{at:>7}  {:>8.4}  {:>9}", step.loss, percent(step.accuracy)));
+        let speed = thousands(step.images_per_s as u64);
+        bar.set_message(format!("{speed:>9}  {} left", duration(self.left)));
     }
 
     fn epoch(&mut self, epoch: &EpochRecord) {

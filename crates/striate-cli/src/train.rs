@@ -1,7 +1,7 @@
 //! `striate train`.
 
 use clap::Args;
-use console::style;
+use console::{Term, measure_text_width, style};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::fs;
@@ -62,36 +62,48 @@ struct Recipe {
     /// The labelled images: a name or a folder, see below [default: mnist]
     #[arg(long, value_name = "NAME|DIR")]
     data: Option<String>,
-    /// Passes over the training images [default: 10]
     #[arg(long, value_name = "E", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(help = with_default("Passes over the training images", |c| c.epochs.to_string()))]
     epochs: Option<u64>,
-    /// Images of a step [default: 128]
     #[arg(long, value_name = "B", value_parser = positive)]
+    #[arg(help = with_default("Images of a step", |c| c.batch.to_string()))]
     batch: Option<usize>,
-    /// The base learning rate; of onecycle the highest [default: 0.05]
     #[arg(long, value_parser = at_least_zero::<f64>)]
+    #[arg(help = with_default("The base learning rate; of onecycle the highest", |c| c.lr.to_string()))]
     lr: Option<f64>,
-    /// How the learning rate changes, see below [default: onecycle]
     #[arg(long)]
+    #[arg(help = with_default("How the learning rate changes, see below", |c| c.schedule.to_string()))]
     schedule: Option<Schedule>,
-    /// The part of the velocity that a step keeps; onecycle moves it itself [default: 0.9]
     #[arg(long, value_parser = below_one)]
+    #[arg(help = with_default(
+        "The part of the velocity that a step keeps; onecycle moves it itself",
+        |c| c.momentum.to_string()
+    ))]
     momentum: Option<f32>,
     /// Nesterov's form of momentum
     #[arg(long)]
     nesterov: bool,
-    /// L2 penalty on every parameter [default: 0.0005]
     #[arg(long, value_name = "PENALTY", value_parser = at_least_zero::<f32>)]
+    #[arg(help = with_default("L2 penalty on every parameter", |c| c.weight_decay.to_string()))]
     weight_decay: Option<f32>,
-    /// The part of each target shared among all classes [default: 0]
     #[arg(long, value_name = "PART", value_parser = below_one)]
+    #[arg(help = with_default(
+        "The part of each target that all classes share",
+        |c| c.label_smoothing.to_string()
+    ))]
     label_smoothing: Option<f32>,
     /// Random changes of the images: none, digits, or shift=2,rotate=10,scale=0.1 [default: digits for mnist]
     #[arg(long, value_name = "CHANGES")]
     augment: Option<Augment>,
-    /// The seed of everything random [default: 0]
     #[arg(long)]
+    #[arg(help = with_default("The seed of everything random", |c| c.seed.to_string()))]
     seed: Option<u64>,
+}
+
+/// Help that ends in the library's default.
+fn with_default(help: &str, field: fn(&TrainConfig) -> String) -> String {
+    let config = zoo::build("mlp").ok().and_then(|network| TrainConfig::new(&network, "mnist").ok());
+    config.map_or_else(|| help.into(), |config| format!("{help} [default: {}]", field(&config)))
 }
 
 impl Recipe {
@@ -151,7 +163,8 @@ impl Train {
         for line in heading(&config, &network, &data, &self.machine) {
             progress.say(&line);
         }
-        progress.say(&fact("run", &format!("{}{}", path.display(), if resumed { ", resumed" } else { "" })));
+        let place = path.display().to_string();
+        progress.say(&fact("run", &[place, if resumed { "resumed".into() } else { String::new() }]));
         let threads = self.machine.threads();
         let trainer = Trainer::new(config.clone(), network, data, folder, threads);
         let mut trainer = trainer.inspect_err(|_| {
@@ -161,9 +174,9 @@ impl Train {
         })?;
         let report = trainer.run(&mut |event| {
             if let Event::Start { step, steps, memory } = event {
-                let place =
-                    if step > 0 { format!(", goes on at step {step} of {steps}") } else { String::new() };
-                progress.say(&fact("memory", &format!("{}{place}", bytes(memory as u64))));
+                let from =
+                    if step > 0 { format!("goes on at step {step} of {steps}") } else { String::new() };
+                progress.say(&fact("memory", &[bytes(memory as u64), from]));
                 progress.say("");
             }
             progress.observe(event);
@@ -327,6 +340,7 @@ fn discard(path: &Path) {
     let _ = fs::remove_dir(path);
 }
 
+/// What is known before the start.
 fn heading(
     config: &TrainConfig,
     network: &Graph,
@@ -336,51 +350,52 @@ fn heading(
     let macs = analysis::summarise(&network.inference()).total.macs;
     let input = network.image().map_or_else(String::new, |value| shape(&network.ty(value).dims));
     let penalty =
-        |name: &str, value: f32| if value > 0.0 { format!(" · {name} {value}") } else { String::new() };
+        |name: &str, value: f32| if value > 0.0 { format!("{name} {value}") } else { String::new() };
     let nesterov = if config.nesterov { " (Nesterov)" } else { "" };
-    [
-        fact(
-            "network",
-            &format!(
-                "{} · input {input} · {} parameters · {} MACs an image",
-                config.network,
-                thousands(network.parameter_count()),
-                count(macs),
-            ),
-        ),
-        fact(
-            "data",
-            &format!(
-                "{} · {} images to learn from, {} to test on · {} · {} classes",
-                config.data,
-                thousands(train.len()),
-                thousands(test.len()),
-                shape(&train.shape()),
-                train.classes().len(),
-            ),
-        ),
-        fact(
-            "recipe",
-            &format!(
-                "{} epochs · batch {} · lr {} {} · momentum {}{nesterov}{}{} · augment {} · seed {}",
-                config.epochs,
-                config.batch,
-                config.lr,
-                config.schedule,
-                config.momentum,
-                penalty("weight decay", config.weight_decay),
-                penalty("label smoothing", config.label_smoothing),
-                config.augment,
-                config.seed,
-            ),
-        ),
-        fact("machine", &format!("{} threads · {}", machine.threads(), config.isa)),
-    ]
+    let network = [
+        config.network.clone(),
+        format!("input {input}"),
+        format!("{} parameters", thousands(network.parameter_count())),
+        format!("{} MACs an image", count(macs)),
+    ];
+    let data = [
+        config.data.clone(),
+        format!("{} images to learn from, {} to test on", thousands(train.len()), thousands(test.len())),
+        shape(&train.shape()),
+        format!("{} classes", train.classes().len()),
+    ];
+    let recipe = [
+        format!("{} epochs of batches of {}", config.epochs, config.batch),
+        format!("lr {} {}", config.lr, config.schedule),
+        format!("momentum {}{nesterov}", config.momentum),
+        penalty("weight decay", config.weight_decay),
+        penalty("label smoothing", config.label_smoothing),
+        format!("augment {}", config.augment),
+        format!("seed {}", config.seed),
+    ];
+    let machine = [format!("{} threads", machine.threads()), config.isa.clone()];
+    [fact("network", &network), fact("data", &data), fact("recipe", &recipe), fact("machine", &machine)]
 }
 
-/// A line of what is known before the start.
-fn fact(name: &str, text: &str) -> String {
-    format!("{}  {text}", style(format!("{name:>7}")).bold().for_stderr())
+/// A line of what is known before the start; parts that do not fit go to the next line.
+fn fact(name: &str, parts: &[String]) -> String {
+    const MARGIN: usize = 9;
+    let width = Term::stderr().size_checked().map_or(usize::MAX, |(_, columns)| columns as usize);
+    let mut text = format!("{}  ", style(format!("{name:>7}")).bold().for_stderr());
+    let mut column = MARGIN;
+    for (index, part) in parts.iter().filter(|part| !part.is_empty()).enumerate() {
+        let length = measure_text_width(part);
+        if index > 0 && column + 3 + length > width {
+            text += &format!("\n{:MARGIN$}", "");
+            column = MARGIN;
+        } else if index > 0 {
+            text += " · ";
+            column += 3;
+        }
+        text += part;
+        column += length;
+    }
+    text
 }
 
 impl Outcome<'_> {

@@ -1,0 +1,99 @@
+//! `striate eval`.
+
+use clap::Args;
+use console::{Term, style};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use striate::prelude::*;
+use striate::train::evaluate::{UseError, classifier_shape};
+
+use crate::failure::{Failure, Result};
+use crate::options::{Format, Machine, positive, write_json};
+use crate::text::{duration, percent, shape, thousands};
+
+/// Measure a model on labelled images it has not learned from.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Eval {
+    /// The model: a .safetensors file that `striate train` made
+    model: PathBuf,
+    /// The labelled images, of which the test part is used: mnist, mnist:DIR, fashion-mnist:DIR, or a folder of IDX files
+    #[arg(long, value_name = "NAME|DIR", default_value = "mnist")]
+    data: String,
+    /// Images that are computed together
+    #[arg(long, value_name = "B", default_value = "256", value_parser = positive)]
+    batch: usize,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  striate eval runs/lenet5-mnist-1/model.safetensors
+  striate eval model.safetensors --data ~/my-images --format json";
+
+/// The result, as programs read it; fractions from 0 to 1.
+#[derive(Serialize)]
+struct Outcome {
+    top1: f64,
+    top5: f64,
+    loss: f64,
+    count: u64,
+    seconds: f64,
+}
+
+impl Eval {
+    pub(crate) fn run(self, format: Format) -> Result<()> {
+        let model = Model::open(&self.model)?;
+        let data = Arc::new(data::open(&self.data, Split::Test)?);
+        let (input, classes) = classifier_shape(&model.graph)?;
+        if data.classes().len() != classes {
+            return Err(UseError::Classes { data: data.classes().len(), network: classes }.into());
+        }
+        if input[0] != data.shape()[0] {
+            let (input, image) = (shape(&input), shape(&data.shape()));
+            let text = format!("the model takes images of {input}, {} has {image}", self.data);
+            return Err(Failure::new(text).advise("choose the data it was trained for with --data"));
+        }
+        let batch = self.batch.min(data.len().max(1));
+        let preprocess = &model.info.preprocess;
+        let by = [preprocess.mean.as_slice(), &preprocess.std];
+        let mut evaluator = Evaluator::new(&model.graph, data.clone(), by, self.machine.plan(batch))?;
+
+        let bar = if Term::stderr().is_term() {
+            ProgressBar::new(data.len() as u64)
+        } else {
+            ProgressBar::hidden()
+        };
+        let line = "{bar:20.cyan/238}  {pos} of {len} images  {eta} left";
+        bar.set_style(ProgressStyle::with_template(line)?.progress_chars("━╸─"));
+        let start = Instant::now();
+        let tally = evaluator.run(&model.parameters, |done| bar.set_position(done))?;
+        let seconds = start.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+
+        let (top1, top5) = (tally.accuracy(), tally.top5_accuracy());
+        let outcome = Outcome { top1, top5, loss: tally.mean_loss(), count: tally.samples, seconds };
+        match format {
+            Format::Json => write_json(&outcome),
+            Format::Table => Ok(outcome.write()?),
+        }
+    }
+}
+
+impl Outcome {
+    fn write(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        let Self { top1, top5, loss, count, seconds } = *self;
+        writeln!(out, "top-1   {}   error {}", style(percent(top1)).green().bold(), percent(1.0 - top1))?;
+        writeln!(out, "top-5   {}   error {}", percent(top5), percent(1.0 - top5))?;
+        writeln!(out, "loss    {loss:.4}")?;
+        let (images, time) = (thousands(count), duration(Duration::from_secs_f64(seconds)));
+        let speed = thousands((count as f64 / seconds.max(1e-9)) as u64);
+        writeln!(out, "images  {images} in {time}, {speed} images/s")
+    }
+}

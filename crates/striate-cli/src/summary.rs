@@ -1,0 +1,400 @@
+//! `striate summary`.
+
+use clap::Args;
+use console::style;
+use serde::Serialize;
+use std::io::{self, BufWriter, Write};
+use striate::graph::analysis::{Layer, ReceptiveField, Total};
+use striate::prelude::*;
+
+use crate::failure::{Failure, Result};
+use crate::network::{NetworkArgs, Wish};
+use crate::options::{Format, chw, positive, write_json};
+use crate::table::{Table, left, right};
+use crate::text::{bytes, count, percent, shape, thousands};
+
+/// Show a network layer by layer: shapes, parameters, multiplications, memory, receptive fields.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SummaryArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// List the networks of the zoo
+    #[arg(long, conflicts_with_all = ["net", "notation", "input", "batch", "classes", "auxiliary", "print"])]
+    list: bool,
+    /// The input in place of the network's own: channels x height x width
+    #[arg(long, value_name = "CxHxW", value_parser = chw)]
+    input: Option<[usize; 3]>,
+    /// Images for which the memory is told
+    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
+    batch: usize,
+    /// The number of classes in place of the network's own
+    #[arg(long, value_name = "K", value_parser = positive)]
+    classes: Option<usize>,
+    /// Show heads that exist in training only, too (GoogLeNet)
+    #[arg(long)]
+    auxiliary: bool,
+    /// Print the network as text in the notation, for a .net file
+    #[arg(long, conflicts_with = "format")]
+    print: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  striate summary --list
+  striate summary vgg16 --batch 32
+  striate summary resnet18 --input 3x64x64 --classes 10
+  striate summary --notation '[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1,SOFTMAX' --input 3x32x32 --classes 10
+  striate summary googlenet --print > my.net      then edit it, and: striate summary my.net
+  striate summary resnet50 --format json | jq .total
+
+One multiply-accumulate (MAC) counts once; convolutions and fully connected layers are counted. Activations are the
+values that need memory of their own: what runs in place or only renames costs nothing. A receptive field is what an
+output sees of the input image: rows × columns, /the step to its neighbour's, @where the first one begins.";
+
+/// A layer, as programs read it.
+#[derive(Serialize)]
+struct LayerRecord<'a> {
+    name: &'a str,
+    op: &'a str,
+    detail: &'a str,
+    output: &'a [usize],
+    params: usize,
+    macs: u64,
+    activations: usize,
+    receptive_field: Option<FieldRecord>,
+    /// Rows and columns of the input that no output reads.
+    unread: [usize; 2],
+}
+
+#[derive(Serialize)]
+struct FieldRecord {
+    size: [usize; 2],
+    stride: [usize; 2],
+    offset: [i64; 2],
+}
+
+#[derive(Serialize)]
+struct TotalRecord {
+    params: usize,
+    macs: u64,
+    activations: usize,
+    forward_bytes: u64,
+    training_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    network: &'a str,
+    input: &'a [usize],
+    batch: usize,
+    layers: Vec<LayerRecord<'a>>,
+    total: TotalRecord,
+}
+
+#[derive(Serialize)]
+struct EntryRecord {
+    name: &'static str,
+    family: &'static str,
+    input: [usize; 3],
+    classes: usize,
+    params: usize,
+    macs: u64,
+    summary: &'static str,
+    paper: &'static str,
+}
+
+impl SummaryArgs {
+    pub(crate) fn run(self, format: Format) -> Result<()> {
+        if self.list {
+            return list(format);
+        }
+        let wish = Wish { input: self.input, classes: self.classes, auxiliary: true };
+        let graph = self.network.build(wish)?;
+        self.check(&graph)?;
+        if self.print {
+            let text = notation::print(&graph)?;
+            return Ok(io::stdout().lock().write_all(text.trim_end().as_bytes()).and_then(|()| println())?);
+        }
+        let inference = graph.inference();
+        let shown = if self.auxiliary { &graph } else { &inference };
+        let summary = analysis::summarise(shown);
+        let input = shown.image().map_or_else(Vec::new, |value| shown.ty(value).dims.clone());
+        match format {
+            Format::Json => write_json(&record(&graph.name, &input, self.batch, &summary)),
+            Format::Table => {
+                let heads = Heads::of(&graph, &inference);
+                Ok(self.write(&graph.name, &input, &summary, heads)?)
+            }
+        }
+    }
+
+    /// Whether a text or a model could be given the input and the classes that were asked for.
+    fn check(&self, graph: &Graph) -> Result<()> {
+        let have = graph.image().map_or_else(Vec::new, |value| graph.ty(value).dims.clone());
+        if let Some(input) = self.input.filter(|input| have != *input) {
+            let text = format!("{} says itself that its input is {}", graph.name, shape(&have));
+            let next = format!("change it there to have {}", shape(&input));
+            return Err(Failure::new(text).advise(next));
+        }
+        let have = graph.output().map_or(0, |value| graph.ty(value).elements());
+        match self.classes.filter(|classes| have != *classes) {
+            Some(classes) => Err(Failure::new(format!("{} has {have} outputs by itself", graph.name))
+                .advise(format!("change its last layer to have {classes}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        input: &[usize],
+        summary: &analysis::Summary,
+        heads: Heads,
+    ) -> io::Result<()> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        writeln!(out, "{}  input {}\n", style(name).bold(), shape(input))?;
+        let mut table = Table::new([
+            left("layer"),
+            left("operation"),
+            right("output"),
+            right("parameters"),
+            right("MACs").dispensable(1),
+            right("activations").dispensable(3),
+            right("field").dispensable(2),
+            right("step").dispensable(4),
+            right("begins").dispensable(5),
+            left("note"),
+        ]);
+        for layer in &summary.layers {
+            table.row(cells(layer));
+        }
+        let total = &summary.total;
+        table.line();
+        let mut last = vec![String::new(); 10];
+        last[0] = "total".into();
+        last[3] = thousands(total.params);
+        last[4] = thousands(total.macs);
+        last[5] = thousands(total.activations);
+        table.row(last);
+        table.write(&mut out)?;
+        writeln!(out)?;
+        self.write_totals(total, &mut out)?;
+        writeln!(out)?;
+        most(&summary.layers, "activation memory", |layer| layer.activations as u64, &mut out)?;
+        most(&summary.layers, "parameters", |layer| layer.params as u64, &mut out)?;
+        most(&summary.layers, "MACs", |layer| layer.macs, &mut out)?;
+        if heads.params > 0 {
+            let Heads { count: heads_count, params, macs } = heads;
+            let plural = if heads_count == 1 { "head" } else { "heads" };
+            let verb = if self.auxiliary { "included above" } else { "not shown; --auxiliary shows them" };
+            let (params, macs) = (thousands(params), count(macs));
+            writeln!(
+                out,
+                "{heads_count} {plural} for training alone add {params} parameters and {macs} MACs ({verb})"
+            )?;
+        }
+        let unread: Vec<&str> = summary
+            .layers
+            .iter()
+            .filter(|layer| layer.unread != [0; 2])
+            .map(|layer| layer.name.as_str())
+            .collect();
+        if !unread.is_empty() {
+            writeln!(
+                out,
+                "the strides of {} leave out pixels at the border, see the notes",
+                listed(&unread)
+            )?;
+        }
+        for line in published(name) {
+            writeln!(out, "published: {line}")?;
+        }
+        out.flush()
+    }
+
+    fn write_totals(&self, total: &Total, out: &mut impl Write) -> io::Result<()> {
+        let images =
+            if self.batch == 1 { "one image".into() } else { format!("{} images", thousands(self.batch)) };
+        let mut line =
+            |name: &str, value: String| writeln!(out, "{}  {value}", style(format!("{name:<11}")).bold());
+        line("parameters", format!("{} ({})", thousands(total.params), bytes(4 * total.params as u64)))?;
+        line("MACs", format!("{} an image", thousands(total.macs)))?;
+        line("activations", format!("{} an image", thousands(total.activations)))?;
+        let (forward, training) = (total.forward_bytes(self.batch), total.training_bytes(self.batch));
+        line(
+            "memory",
+            format!(
+                "{} forward, {} with gradients, for {images} in float32, parameters apart",
+                bytes(forward),
+                bytes(training),
+            ),
+        )
+    }
+}
+
+fn println() -> io::Result<()> {
+    io::stdout().lock().write_all(b"\n")
+}
+
+/// What heads that exist in training only add.
+struct Heads {
+    count: usize,
+    params: usize,
+    macs: u64,
+}
+
+impl Heads {
+    fn of(graph: &Graph, inference: &Graph) -> Self {
+        let [all, main] = [graph, inference].map(|graph| analysis::summarise(graph).total);
+        Self {
+            count: graph.outputs().len().saturating_sub(inference.outputs().len()),
+            params: all.params - main.params,
+            macs: all.macs - main.macs,
+        }
+    }
+}
+
+fn cells(layer: &Layer) -> Vec<String> {
+    let number = |value: u64| if value == 0 { String::new() } else { thousands(value) };
+    let operation = match layer.detail.as_str() {
+        "" => layer.op.to_string(),
+        detail => format!("{} {detail}", layer.op),
+    };
+    let [field, step, begins] = layer.receptive_field.map_or_else(Default::default, |field| {
+        let ReceptiveField { size, stride, offset } = field;
+        [shape(&size), format!("/{}", pair(stride)), format!("@{}", pair(offset))]
+    });
+    let note = match layer.unread {
+        [0, 0] => String::new(),
+        [rows, 0] => format!("{rows} rows never read"),
+        [0, columns] => format!("{columns} columns never read"),
+        [rows, columns] => format!("{rows} rows, {columns} columns never read"),
+    };
+    vec![
+        layer.name.clone(),
+        operation,
+        shape(&layer.output),
+        number(layer.params as u64),
+        number(layer.macs),
+        number(layer.activations as u64),
+        field,
+        step,
+        begins,
+        note,
+    ]
+}
+
+/// One number where both are the same.
+fn pair<T: PartialEq + std::fmt::Display>([rows, columns]: [T; 2]) -> String {
+    if rows == columns { rows.to_string() } else { format!("{rows},{columns}") }
+}
+
+/// Says which layers have most of something: the fewest that have at least half of it together, at most three.
+fn most(layers: &[Layer], what: &str, of: impl Fn(&Layer) -> u64, out: &mut impl Write) -> io::Result<()> {
+    const AT_MOST: usize = 3;
+    let total: u64 = layers.iter().map(&of).sum();
+    if total == 0 {
+        return Ok(());
+    }
+    let mut order: Vec<usize> = (0..layers.len()).collect();
+    order.sort_by_key(|at| std::cmp::Reverse(of(&layers[*at])));
+    let mut sum = 0;
+    let mut most = Vec::new();
+    for at in order.into_iter().take(AT_MOST) {
+        sum += of(&layers[at]);
+        most.push(at);
+        if 2 * sum >= total {
+            break;
+        }
+    }
+    most.sort_unstable();
+    let depth = most.iter().sum::<usize>() as f64 / most.len() as f64 / layers.len() as f64;
+    let names: Vec<&str> = most.iter().map(|at| layers[*at].name.as_str()).collect();
+    let place = match depth {
+        d if d < 1.0 / 3.0 => "early",
+        d if d < 2.0 / 3.0 => "halfway",
+        _ => "late",
+    };
+    let share = percent(sum as f64 / total as f64);
+    writeln!(out, "most {what} {place}: {share} in {}", listed(&names))
+}
+
+/// `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).into(),
+        [some @ .., last] => format!("{} and {last}", some.join(", ")),
+    }
+}
+
+/// What published tables say otherwise.
+fn published(_network: &str) -> impl Iterator<Item = &'static str> {
+    std::iter::empty()
+}
+
+fn record<'a>(name: &'a str, input: &'a [usize], batch: usize, summary: &'a analysis::Summary) -> Record<'a> {
+    let layers =
+        summary.layers.iter().map(|layer| LayerRecord {
+            name: &layer.name,
+            op: layer.op,
+            detail: &layer.detail,
+            output: &layer.output,
+            params: layer.params,
+            macs: layer.macs,
+            activations: layer.activations,
+            receptive_field: layer
+                .receptive_field
+                .map(|ReceptiveField { size, stride, offset }| FieldRecord { size, stride, offset }),
+            unread: layer.unread,
+        });
+    let total = &summary.total;
+    let total = TotalRecord {
+        params: total.params,
+        macs: total.macs,
+        activations: total.activations,
+        forward_bytes: total.forward_bytes(batch),
+        training_bytes: total.training_bytes(batch),
+    };
+    Record { network: name, input, batch, layers: layers.collect(), total }
+}
+
+fn list(format: Format) -> Result<()> {
+    if let Format::Json = format {
+        let entries = zoo::entries().map(|entry| EntryRecord {
+            name: entry.name,
+            family: entry.family,
+            input: entry.input,
+            classes: entry.classes,
+            params: entry.params,
+            macs: entry.macs,
+            summary: entry.summary,
+            paper: entry.paper,
+        });
+        return write_json(&entries.collect::<Vec<_>>());
+    }
+    let mut table = Table::new([
+        left("network"),
+        right("input"),
+        right("parameters"),
+        right("MACs"),
+        left("what").dispensable(1),
+    ]);
+    let mut family = None;
+    for entry in zoo::entries() {
+        if family.replace(entry.family).is_some_and(|before| before != entry.family) {
+            table.line();
+        }
+        table.row([
+            entry.name.to_string(),
+            shape(&entry.input),
+            thousands(entry.params),
+            count(entry.macs),
+            entry.summary.to_string(),
+        ]);
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    table.write(&mut out)?;
+    Ok(out.flush()?)
+}
