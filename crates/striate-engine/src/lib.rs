@@ -25,7 +25,9 @@
 //! ```
 
 mod arena;
+mod error;
 mod lower;
+mod options;
 mod parameters;
 mod place;
 mod plan;
@@ -33,10 +35,13 @@ pub mod reference;
 mod session;
 mod tensor;
 mod threads;
+mod units;
 
+pub use error::{PlanError, RunError};
+pub use options::PlanOptions;
 pub use parameters::{ParameterMismatch, Parameters};
-pub use plan::{Plan, PlanError, PlanOptions, StepInfo};
-pub use session::{RunError, Session};
+pub use plan::{Plan, StepInfo};
+pub use session::Session;
 pub use striate_kernels::Isa;
 pub use tensor::Tensor;
 pub use threads::{available as available_threads, executor};

@@ -1,55 +1,14 @@
 //! Running a plan: memory, parameters in, values in, values out. Nothing is allocated by a run.
 
 use crate::arena::Arena;
+use crate::error::RunError;
 use crate::lower::Frame;
-use crate::parameters::{ParameterMismatch, Parameters};
+use crate::parameters::Parameters;
 use crate::plan::{Plan, Port};
 use crate::{Tensor, threads};
 use std::time::{Duration, Instant};
 use striate_graph::DType;
-use striate_kernels::{Context, Executor, loss::LossError};
-
-/// Why a session cannot start or run.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum RunError {
-    /// The arena does not fit into memory.
-    #[error("cannot get {bytes} bytes of memory for a batch of {batch}; use a smaller batch")]
-    Memory {
-        /// What was asked for.
-        bytes: usize,
-        /// The batch size.
-        batch: usize,
-    },
-    /// Threads could not be started.
-    #[error("{0}")]
-    Threads(String),
-    /// Parameters do not fit the network.
-    #[error(transparent)]
-    Parameters(#[from] ParameterMismatch),
-    /// There is no input, output or parameter of this name.
-    #[error("there is no {what} named '{name}'; there are: {known}")]
-    Unknown {
-        /// `input`, `output`.
-        what: &'static str,
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// A tensor of the wrong size.
-    #[error("{name} takes {expected} elements, but got {found}")]
-    Size {
-        /// The input.
-        name: String,
-        /// Elements it has.
-        expected: usize,
-        /// Elements given.
-        found: usize,
-    },
-    /// A loss refused its labels.
-    #[error(transparent)]
-    Loss(#[from] LossError),
-}
+use striate_kernels::{Context, Executor};
 
 /// A plan with its memory, ready to run again and again.
 pub struct Session {

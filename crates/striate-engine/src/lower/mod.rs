@@ -9,10 +9,11 @@ mod shape;
 mod update;
 
 use crate::arena::Arena;
+use crate::error::RunError;
+use crate::options::PlanOptions;
 use crate::parameters::Parameters;
 use crate::place::Place;
-use crate::plan::{PlanOptions, Unit};
-use crate::session::RunError;
+use crate::units::Unit;
 use striate_graph::ops::Op;
 use striate_graph::{Graph, Node, Type, Value};
 use striate_kernels::{Context, Pixels, PixelsMut};

@@ -4,8 +4,9 @@
 //! A home is a piece of memory; each value lives in one, perhaps in a slice of its channels. Values are settled
 //! from the last unit to the first, so that what is produced goes directly to where it will be needed.
 
-use super::{Unit, dense, is_view};
+use super::dense;
 use crate::place::{Place, shape4};
+use crate::units::{Unit, is_view};
 use std::collections::{HashMap, HashSet};
 use striate_graph::ops::Op;
 use striate_graph::{Graph, Node, NodeId, Value};

@@ -1,8 +1,8 @@
 //! One arena: what lasts in front, behind it homes and scratch memory laid over one another by lifetime.
 
-use super::Unit;
 use super::homes::Homes;
 use crate::arena::ALIGN;
+use crate::units::Unit;
 use striate_graph::Graph;
 
 /// Where everything lies, in floats.

@@ -1,63 +1,19 @@
 //! From a graph to a list of steps on one arena, for one batch size and one machine.
 //!
-//! `units` groups nodes that one kernel computes together and orders them; `homes` decides which values share
+//! `crate::units` has grouped the nodes that one kernel computes together and ordered them; `homes` decides which values share
 //! memory (concatenations, views, in-place operations); `memory` lays the homes into the arena by lifetime;
 //! `crate::lower` makes a step of each unit.
 
 mod homes;
 mod memory;
-mod units;
 
-pub(crate) use units::Unit;
-
+use crate::error::PlanError;
 use crate::lower::{self, Kernel, Lowered, Prepare, Site};
+use crate::options::PlanOptions;
 use crate::place::{Place, shape4};
-use std::collections::HashMap;
+use crate::units::{self, Unit};
 use striate_graph::ops::Op;
 use striate_graph::{DType, Graph, Type, Value, legalise};
-use striate_kernels::Isa;
-
-/// What a plan is made for, besides the graph.
-#[derive(Clone, Copy, Debug)]
-pub struct PlanOptions {
-    /// Images of a run.
-    pub batch: usize,
-    /// Threads that will run it; decides scratch memory alone, never results.
-    pub threads: usize,
-    /// The strongest instruction set to use.
-    pub isa: Isa,
-}
-
-impl PlanOptions {
-    /// For a batch size, with all processors and the best instruction set.
-    pub fn new(batch: usize) -> Self {
-        Self { batch, threads: crate::threads::available(), isa: Isa::best() }
-    }
-}
-
-/// Why a graph cannot be planned.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum PlanError {
-    /// The batch has no images.
-    #[error("the batch size is 0; it must be at least 1")]
-    EmptyBatch,
-    /// A node cannot be computed by this engine.
-    #[error("{node} ({op}): {problem}")]
-    Node {
-        /// Its name.
-        node: String,
-        /// Its operation.
-        op: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The values need more memory than can be addressed.
-    #[error("the plan needs more memory than this machine can address; use a smaller batch than {batch}")]
-    TooLarge {
-        /// The batch size.
-        batch: usize,
-    },
-}
 
 /// One kernel call: what it reads and writes, and its scratch memory.
 pub(crate) struct Step {
@@ -278,29 +234,4 @@ fn check(step: &Step) -> Result<(), PlanError> {
 pub(crate) fn dense(ty: &Type, batch: usize, offset: usize) -> Place {
     let shape = shape4(ty, batch);
     Place { offset, shape, ld: shape[3], dtype: ty.dtype }
-}
-
-/// Whether nothing in the graph changes this parameter, so that what is derived from it (packed weights) can be
-/// kept from run to run.
-pub(crate) fn is_static(graph: &Graph, value: Value, cache: &mut HashMap<Value, bool>) -> bool {
-    *cache.entry(value).or_insert_with(|| {
-        graph.parameter(value).is_some()
-            && !graph.nodes().any(|(_, node)| node.op.updates().any(|index| node.inputs[index] == value))
-    })
-}
-
-/// Whether a node only gives another name to what is in memory, for this graph's layouts: no kernel runs.
-pub(crate) fn is_view(graph: &Graph, node: &striate_graph::Node) -> bool {
-    match &node.op {
-        Op::Dropout(dropout) => dropout.stream.is_none(),
-        Op::Reshape(_) => {
-            let (from, to) = (graph.ty(node.inputs[0]), graph.ty(node.outputs[0]));
-            let plain = |ty: &Type| match ty.dims.as_slice() {
-                [c, h, w] => *c == 1 || h * w == 1,
-                _ => true,
-            };
-            plain(from) && plain(to)
-        }
-        _ => false,
-    }
 }

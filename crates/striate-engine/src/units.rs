@@ -1,9 +1,8 @@
 //! Which nodes are computed together by one kernel, and in which order.
 
-use super::{is_static, is_view};
 use std::collections::HashMap;
 use striate_graph::ops::{ActivationKind, BatchNorm, BinaryKind, Op};
-use striate_graph::{Graph, Node, NodeId, Value};
+use striate_graph::{Graph, Node, NodeId, Type, Value};
 
 /// What follows a convolution (or a batch norm of training) within the same kernel, in this order.
 #[derive(Clone, Debug, Default)]
@@ -174,4 +173,29 @@ fn place_updates(graph: &Graph, placed: &mut [(NodeId, Unit)]) {
     }
     // Stable: an update comes after the unit at its position, which was pushed before it.
     placed.sort_by_key(|(position, _)| *position);
+}
+
+/// Whether nothing in the graph changes this parameter, so that what is derived from it (packed weights) can be
+/// kept from run to run.
+pub(crate) fn is_static(graph: &Graph, value: Value, cache: &mut HashMap<Value, bool>) -> bool {
+    *cache.entry(value).or_insert_with(|| {
+        graph.parameter(value).is_some()
+            && !graph.nodes().any(|(_, node)| node.op.updates().any(|index| node.inputs[index] == value))
+    })
+}
+
+/// Whether a node only gives another name to what is in memory, for this graph's layouts: no kernel runs.
+pub(crate) fn is_view(graph: &Graph, node: &Node) -> bool {
+    match &node.op {
+        Op::Dropout(dropout) => dropout.stream.is_none(),
+        Op::Reshape(_) => {
+            let (from, to) = (graph.ty(node.inputs[0]), graph.ty(node.outputs[0]));
+            let plain = |ty: &Type| match ty.dims.as_slice() {
+                [c, h, w] => *c == 1 || h * w == 1,
+                _ => true,
+            };
+            plain(from) && plain(to)
+        }
+        _ => false,
+    }
 }
