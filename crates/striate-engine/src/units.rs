@@ -75,8 +75,9 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
             absorbed[taken.index()] = true;
         }
         touch(graph, node, &mut unit, &mut statics);
-        let position = unit.absorbed.last().copied().unwrap_or(id);
-        placed.push((position, unit));
+        // All that a chain reads is there when its root is; what else the root computes may be read before the end
+        // of the chain.
+        placed.push((id, unit));
     }
     place_updates(graph, &mut placed);
     placed.into_iter().map(|(_, unit)| unit).collect()

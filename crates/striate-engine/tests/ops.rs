@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use striate_engine::reference::{self, ReferenceError};
 use striate_engine::{Isa, Parameters, Plan, PlanOptions, Session};
 use striate_graph::ops::*;
+use striate_graph::training::training_mode;
 use striate_graph::{Builder, Graph, Type};
 
 /// Compares outputs and running statistics after one run, and outputs after a second.
@@ -69,6 +70,22 @@ fn layers_equal_the_interpreter() {
 #[test]
 fn fused_and_shared_values_equal_the_interpreter() {
     check_all(in_both_modes(compositions()), everywhere);
+}
+
+/// The statistics of a batch norm are read by a node that comes before the ReLU computed with it.
+#[test]
+fn all_outputs_of_a_fused_node_are_there_for_the_next() {
+    let case = net("statistics", |net| {
+        let x = net.input("x", [3, 2, 2]);
+        [net.batch_norm("bn", x, BatchNorm::default())]
+    });
+    let mut graph = training_mode(&case.graph);
+    let [y, mean, _] = graph.find("bn").unwrap().1.outputs[..] else { unreachable!("it is in training") };
+    let doubled = graph.push("doubled", Scale { factor: 2.0 }, &[mean]).unwrap()[0];
+    let relu = Activation { kind: ActivationKind::Relu };
+    let y = graph.push("relu", relu, &[y]).unwrap()[0];
+    let graph = graph.with_outputs([("main", y), ("doubled", doubled)]);
+    everywhere(&Case { name: "statistics".into(), graph }).unwrap();
 }
 
 /// The algorithm of the first step whose operation is `op`.
@@ -277,6 +294,37 @@ proptest! {
             holds(&training, batch, seed)?;
         }
     }
+}
+
+#[test]
+fn operations_by_dimension_refuse_other_ranks() {
+    let on_weights = |op: Op, others: &[&[usize]]| {
+        net("weights", |net| {
+            let operands: Vec<_> = [&[4usize, 3] as &[usize]]
+                .iter()
+                .chain(others)
+                .map(|dims| net.apply(Input { ty: Type::single(*dims) }, &[]))
+                .collect();
+            [net.apply(op, &operands)]
+        })
+    };
+    let sum_to = |dims: &[usize]| Op::from(Reduce::sum_to(Type::single(dims)));
+    let refused = [
+        on_weights(Binary::ADD.into(), &[&[1, 3]]),
+        on_weights(Slice::axis(1, 0, 2).into(), &[]),
+        on_weights(sum_to(&[4, 1]), &[]),
+    ];
+    for case in refused {
+        let error = Plan::new(&case.graph, PlanOptions::new(1)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("4×3 has 2 dimensions"), "{error}");
+    }
+    let regardless = [
+        on_weights(Binary::MULTIPLY.into(), &[&[4, 3]]),
+        on_weights(Binary::MULTIPLY.into(), &[&[1, 1]]),
+        on_weights(sum_to(&[]), &[]),
+        on_weights(sum_to(&[1, 1]), &[]),
+    ];
+    check_all(regardless, everywhere);
 }
 
 #[test]

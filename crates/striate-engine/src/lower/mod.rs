@@ -193,8 +193,32 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Values that are no map, vector or scalar lie as one long pixel: their dimensions cannot be told apart.
+fn check_ranks(site: &Site) -> Result<(), String> {
+    let output = site.node.outputs.first().map(|value| site.ty(*value));
+    let types = || site.node.inputs.iter().map(|value| site.ty(*value)).chain(output);
+    let is_plain = |ty: &Type| matches!(ty.dims.len(), 0 | 1 | 3);
+    let by_dimension = match &site.node.op {
+        Op::Slice(_) | Op::SliceBackward(_) => true,
+        Op::Binary(_) | Op::Reduce(_) | Op::Expand(_) => {
+            let mut shapes = types().filter(|ty| ty.elements() != 1).map(|ty| &ty.dims);
+            let first = shapes.next();
+            shapes.any(|dims| Some(dims) != first)
+        }
+        _ => false,
+    };
+    match types().find(|ty| by_dimension && !is_plain(ty)) {
+        None => Ok(()),
+        Some(ty) => Err(format!(
+            "{ty} has {} dimensions, but only of maps, vectors and scalars are they told apart; reshape it first",
+            ty.dims.len()
+        )),
+    }
+}
+
 /// Lowers the unit's root with what it takes along.
 pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
+    check_ranks(site)?;
     match &site.node.op {
         Op::Conv2d(op) => conv::conv2d(site, op),
         Op::Linear(op) => conv::linear(site, op),
