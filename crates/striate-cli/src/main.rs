@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod eval;
 mod failure;
 mod network;
@@ -35,6 +36,7 @@ Examples:
   striate eval runs/lenet5-mnist-1/model.safetensors               how many are read right
   striate predict runs/lenet5-mnist-1/model.safetensors digit.png  read one
   striate summary resnet50                                         a network, layer by layer
+  striate bench infer resnet18 --layers                            how fast it runs, and where
 
 `striate VERB --help` tells more. Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
@@ -44,6 +46,7 @@ enum Verb {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Train(train) => train.run(output.format),
         Verb::Eval(eval) => eval.run(output.format),
         Verb::Predict(predict) => predict.run(output.format),
+        Verb::Bench(bench) => bench.run(output.format),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

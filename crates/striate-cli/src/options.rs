@@ -19,8 +19,9 @@ pub(crate) enum Format {
 /// The form of the output.
 #[derive(Args, Debug)]
 pub(crate) struct Output {
-    /// How results are written to standard output: for people or for programs
-    #[arg(long, value_enum, default_value_t, value_name = "FORM", global = true)]
+    /// How results are written to standard output
+    #[arg(long, value_enum, default_value_t, value_name = "table|json", global = true)]
+    #[arg(hide_possible_values = true, help_heading = "Output", display_order = 1000)]
     pub(crate) format: Format,
 }
 

@@ -95,12 +95,16 @@ impl Predict {
         let width = classes.iter().map(|answer| measure_text_width(&answer.class)).max().unwrap_or(0);
         for (index, Answer { class, probability }) in classes.iter().enumerate() {
             let space = " ".repeat(width - measure_text_width(class));
-            let (bar, name) = (bar(*probability, BAR), format!("{class}{space}"));
+            let bar = match bar(*probability, BAR) {
+                bar if bar.is_empty() => bar,
+                bar => format!("  {bar}"),
+            };
+            let name = format!("{class}{space}");
             let (bar, name) = match index {
                 0 => (style(bar).green(), style(name).bold()),
                 _ => (style(bar).cyan(), style(name)),
             };
-            writeln!(out, "  {name}  {:>8}  {bar}", percent(*probability as f64))?;
+            writeln!(out, "  {name}  {:>8}{bar}", percent(*probability as f64))?;
         }
         Ok(())
     }

@@ -207,9 +207,6 @@ impl SummaryArgs {
                 listed(&unread)
             )?;
         }
-        for line in published(name) {
-            writeln!(out, "published: {line}")?;
-        }
         out.flush()
     }
 
@@ -224,12 +221,9 @@ impl SummaryArgs {
         let (forward, training) = (total.forward_bytes(self.batch), total.training_bytes(self.batch));
         line(
             "memory",
-            format!(
-                "{} forward, {} with gradients, for {images} in float32, parameters apart",
-                bytes(forward),
-                bytes(training),
-            ),
-        )
+            format!("{} forward, {} with gradients, for {images}", bytes(forward), bytes(training)),
+        )?;
+        line("", "in float32, without parameters".into())
     }
 }
 
@@ -290,34 +284,35 @@ fn pair<T: PartialEq + std::fmt::Display>([rows, columns]: [T; 2]) -> String {
     if rows == columns { rows.to_string() } else { format!("{rows},{columns}") }
 }
 
-/// Says which layers have most of something: the fewest that have at least half of it together, at most three.
+/// Says where most of something is: the third of the network and the operation that have most of it together, and
+/// their largest layers.
 fn most(layers: &[Layer], what: &str, of: impl Fn(&Layer) -> u64, out: &mut impl Write) -> io::Result<()> {
-    const AT_MOST: usize = 3;
+    const SHOWN: usize = 3;
+    const THIRDS: [&str; 3] = ["early", "middle", "late"];
     let total: u64 = layers.iter().map(&of).sum();
-    if total == 0 {
-        return Ok(());
-    }
-    let mut order: Vec<usize> = (0..layers.len()).collect();
-    order.sort_by_key(|at| std::cmp::Reverse(of(&layers[*at])));
-    let mut sum = 0;
-    let mut most = Vec::new();
-    for at in order.into_iter().take(AT_MOST) {
-        sum += of(&layers[at]);
-        most.push(at);
-        if 2 * sum >= total {
-            break;
+    let mut groups: Vec<((usize, &str), Vec<&Layer>)> = Vec::new();
+    for (index, layer) in layers.iter().enumerate().filter(|(_, layer)| of(layer) > 0) {
+        let key = (3 * index / layers.len(), layer.op);
+        match groups.iter_mut().find(|(group, _)| *group == key) {
+            Some((_, members)) => members.push(layer),
+            None => groups.push((key, vec![layer])),
         }
     }
-    most.sort_unstable();
-    let depth = most.iter().sum::<usize>() as f64 / most.len() as f64 / layers.len() as f64;
-    let names: Vec<&str> = most.iter().map(|at| layers[*at].name.as_str()).collect();
-    let place = match depth {
-        d if d < 1.0 / 3.0 => "early",
-        d if d < 2.0 / 3.0 => "halfway",
-        _ => "late",
+    let sum = |members: &[&Layer]| members.iter().map(|layer| of(layer)).sum::<u64>();
+    let Some(((third, op), mut members)) = groups.into_iter().max_by_key(|(_, members)| sum(members)) else {
+        return Ok(());
     };
-    let share = percent(sum as f64 / total as f64);
-    writeln!(out, "most {what} {place}: {share} in {}", listed(&names))
+    let share = percent(sum(&members) as f64 / total as f64);
+    members.sort_by_key(|layer| std::cmp::Reverse(of(layer)));
+    let names: Vec<&str> = members.iter().take(SHOWN).map(|layer| layer.name.as_str()).collect();
+    let first = if members.len() > SHOWN { "above all " } else { "" };
+    writeln!(
+        out,
+        "{:<26}{share:>7} in {} {op}: {first}{}",
+        format!("most {what}"),
+        THIRDS[third],
+        listed(&names)
+    )
 }
 
 /// `a, b and c`.
@@ -327,11 +322,6 @@ fn listed(names: &[&str]) -> String {
         [one] => (*one).into(),
         [some @ .., last] => format!("{} and {last}", some.join(", ")),
     }
-}
-
-/// What published tables say otherwise.
-fn published(_network: &str) -> impl Iterator<Item = &'static str> {
-    std::iter::empty()
 }
 
 fn record<'a>(name: &'a str, input: &'a [usize], batch: usize, summary: &'a analysis::Summary) -> Record<'a> {

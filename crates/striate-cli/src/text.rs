@@ -47,11 +47,12 @@ pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
 }
 
-/// `4.2 s`, `3:05`, `1:02:03`.
+/// `13 ms`, `4.2 s`, `3:05`, `1:02:03`.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let whole = seconds.round() as u64;
     match whole {
+        0 if seconds < 0.1 => format!("{:.0} ms", seconds * 1e3),
         0..60 => format!("{seconds:.1} s"),
         60..3600 => format!("{}:{:02}", whole / 60, whole % 60),
         _ => format!("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60),
@@ -74,8 +75,8 @@ mod tests {
         assert_eq!([999_999, 1_582_671_872].map(count), ["999,999", "1.58 G"]);
         assert_eq!([1023, 3_355_443].map(bytes), ["1023 B", "3.20 MiB"]);
         assert_eq!(
-            [4.24, 185.0, 3723.0].map(Duration::from_secs_f64).map(duration),
-            ["4.2 s", "3:05", "1:02:03"]
+            [0.0134, 4.24, 185.0, 3723.0].map(Duration::from_secs_f64).map(duration),
+            ["13 ms", "4.2 s", "3:05", "1:02:03"]
         );
         assert_eq!((percent(0.99214), shape(&[3, 224, 224])), ("99.21 %".into(), "3×224×224".into()));
     }

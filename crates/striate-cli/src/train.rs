@@ -33,10 +33,10 @@ pub(crate) struct Train {
     #[command(flatten)]
     machine: Machine,
     /// The run's folder [default: runs/NETWORK-DATA-N with the first free number N]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
     run: Option<PathBuf>,
     /// Go on with the run in --run DIR from its last checkpoint; its configuration counts
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     resume: bool,
 }
 
@@ -48,12 +48,22 @@ Examples:
   striate train --notation 'conv5-8 - relu - maxpool - FC-10 - softmax' --epochs 1
   striate train --resume --run runs/mine
 
-Data: mnist (built in), mnist:DIR, fashion-mnist:DIR, or a folder of IDX files (train-images-idx3-ubyte,
-train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each also with .gz).
+Data:
+  mnist                     built in
+  mnist:DIR                 the files of such a data set in a folder
+  fashion-mnist:DIR
+  DIR                       any images in four IDX files: train-images-idx3-ubyte,
+                            train-labels-idx1-ubyte, t10k-images-idx3-ubyte,
+                            t10k-labels-idx1-ubyte, each also with .gz
 
-Schedules: constant; step:30,0.1; multistep:32000,48000,factor=0.1; cosine:min=0.01;
-onecycle:0.3,div=25,final_div=10000,anneal=cos; plateau:0.1,patience=3. `warmup:5ep+` may stand in front (not of
-onecycle). Spans: 30ep epochs, 500it iterations.";
+Schedules (spans: 30ep epochs, 500it iterations):
+  constant
+  step:30,0.1               times 0.1 after every 30 epochs
+  multistep:32000,48000     times 0.1 at these iterations; factor=F
+  cosine:min=0.01           down to a hundredth along half a cosine
+  onecycle:0.3              up for 0.3 of the run, then down; div=, final_div=, anneal=
+  plateau:0.1,patience=3    times 0.1 when the test loss no longer falls
+  warmup:5ep+RULE           a linear rise before any of them but onecycle";
 
 /// How it is trained: what a run's result depends on besides network and data.
 #[derive(Args, Debug)]
