@@ -161,15 +161,17 @@ fn touch(graph: &Graph, root: &Node, unit: &mut Unit, statics: &mut HashMap<Valu
 /// there and nobody else needs the old value, so that the gradient's memory is free again.
 fn place_updates(graph: &Graph, placed: &mut [(NodeId, Unit)]) {
     let is_update = |unit: &Unit| matches!(graph.node(unit.root).op, Op::SgdUpdate(_));
+    let viewed = viewed_values(graph);
     let mut last_touch: HashMap<Value, NodeId> = HashMap::new();
     for (position, unit) in placed.iter().filter(|(_, unit)| !is_update(unit)) {
         for value in unit.reads.iter().chain(&unit.writes) {
-            let last = last_touch.entry(*value).or_insert(*position);
+            let last = last_touch.entry(viewed[value.index()]).or_insert(*position);
             *last = (*last).max(*position);
         }
     }
     for (position, unit) in placed.iter_mut().filter(|(_, unit)| is_update(unit)) {
-        let touched = unit.reads.iter().chain(&unit.writes).filter_map(|value| last_touch.get(value));
+        let values = unit.reads.iter().chain(&unit.writes).map(|value| viewed[value.index()]);
+        let touched = values.filter_map(|value| last_touch.get(&value));
         *position = touched.copied().max().unwrap_or(*position);
     }
     // Stable: an update comes after the unit at its position, which was pushed before it.
@@ -199,4 +201,16 @@ pub(crate) fn is_view(graph: &Graph, node: &Node) -> bool {
         }
         _ => false,
     }
+}
+
+/// For each value, by index, the value that it is a view of, itself where it is none.
+pub(crate) fn viewed_values(graph: &Graph) -> Vec<Value> {
+    let mut viewed = vec![None; graph.value_count()];
+    for (_, node) in graph.nodes() {
+        let view = is_view(graph, node);
+        for output in &node.outputs {
+            viewed[output.index()] = if view { viewed[node.inputs[0].index()] } else { Some(*output) };
+        }
+    }
+    viewed.into_iter().map(|value| value.expect("every value has a producer")).collect()
 }

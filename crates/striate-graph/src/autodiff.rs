@@ -132,7 +132,12 @@ pub fn gradients_from(
         let needs: Vec<bool> = node.inputs.iter().map(|input| depends[input.index()]).collect();
         let d_outputs: Vec<Option<Value>> =
             node.outputs.iter().map(|output| gradient[output.index()]).collect();
-        if !needs.contains(&true) || !matches!(d_outputs.first(), Some(Some(_))) {
+        if !needs.contains(&true) || d_outputs.iter().all(Option::is_none) {
+            continue;
+        }
+        if d_outputs[1..].iter().any(Option::is_some) {
+            let problem = Problem::NoGradient { op: "an output other than an operation's first" };
+            errors.push(graph.error(&node.name, &node.op, &node.inputs, problem));
             continue;
         }
         let mut cx = Backprop { graph, node: node.clone(), d_outputs, needs };

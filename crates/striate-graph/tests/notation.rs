@@ -387,7 +387,7 @@ error: unknown layer 'covn3'
   | ^^^^^
   = did you mean 'conv3'?
 
-error: conv1 (conv2d on N×64×8×8): groups 3 does not divide 64 input channels
+error: conv2 (conv2d on N×64×8×8): groups 3 does not divide 64 input channels
   --> three.net:3:10
   |
 3 | @image - conv3-96 groups 3 - maxpool

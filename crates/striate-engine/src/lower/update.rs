@@ -4,13 +4,8 @@ use super::{Lowered, Site};
 use striate_graph::ops::SgdUpdate;
 use striate_kernels::optim::{self, Sgd};
 
-/// An f32 setting as the decimal number it was written as: 0.9 rather than 0.899999976.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().expect("a printed number parses")
-}
-
 pub(super) fn sgd(site: &Site, op: &SgdUpdate) -> Result<Lowered, String> {
-    let weight_decay = decimal(op.weight_decay);
+    let weight_decay = f64::from(op.weight_decay);
     let (nesterov, has_velocity) = (op.nesterov, op.momentum);
     let mut reads = vec![site.input(1), site.input(2)];
     let mut writes = vec![site.input(0)];
@@ -19,8 +14,8 @@ pub(super) fn sgd(site: &Site, op: &SgdUpdate) -> Result<Lowered, String> {
         writes.push(site.input(3));
     }
     Ok(Lowered::new("one pass", reads, writes, move |f| {
-        let lr = decimal(f.scalar(1));
-        let momentum = if has_velocity { decimal(f.scalar(2)) } else { 0.0 };
+        let lr = f64::from(f.scalar(1));
+        let momentum = if has_velocity { f64::from(f.scalar(2)) } else { 0.0 };
         let velocity = has_velocity.then(|| f.dst_slice(1));
         optim::sgd(
             &f.cx,

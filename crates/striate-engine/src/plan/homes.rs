@@ -6,7 +6,7 @@
 
 use super::dense;
 use crate::place::{Place, shape4};
-use crate::units::{Unit, is_view};
+use crate::units::{Unit, is_view, viewed_values};
 use std::collections::{HashMap, HashSet};
 use striate_graph::ops::Op;
 use striate_graph::{Graph, Node, NodeId, Value};
@@ -182,18 +182,6 @@ fn settle(graph: &Graph, units: &[Unit], batch: usize, apart: &HashSet<Value>) -
         }
     }
     homes
-}
-
-/// For each value, by index, the value that it is a view of, itself where it is none.
-fn viewed_values(graph: &Graph) -> Vec<Value> {
-    let mut viewed = vec![None; graph.value_count()];
-    for (_, node) in graph.nodes() {
-        let view = is_view(graph, node);
-        for output in &node.outputs {
-            viewed[output.index()] = if view { viewed[node.inputs[0].index()] } else { Some(*output) };
-        }
-    }
-    viewed.into_iter().map(|value| value.expect("every value has a producer")).collect()
 }
 
 /// Lets the producers of a concatenation's parts write into it.

@@ -391,11 +391,16 @@ impl Parser<'_, '_, '_> {
             return self.error(span, message, "join a number to its layer: conv3-64, FC-10, dropout 0.5");
         }
         let known = words::WORDS.iter().flat_map(|word| word.names).copied();
-        let help = match words::nearest(letters, known) {
+        let near = words::nearest(letters, known);
+        let help = match near {
             Some(near) => format!("did you mean '{near}{size}'?"),
             None => "known layers: conv, FC, maxpool, avgpool, gap, lrn, bn, relu, dropout, softmax, add( | ), concat( | ) and others".into(),
         };
-        self.error(span, format!("unknown layer '{}'", shorten(&atom)), help)
+        let unknown: Option<()> = self.error(span, format!("unknown layer '{}'", shorten(&atom)), help);
+        debug_assert!(unknown.is_none());
+        // Read on as if the nearest word stood there, so that what is wrong behind it is found as well.
+        let word = near.and_then(words::find)?;
+        Some((word, pair(size).filter(|_| word.sized)))
     }
 
     fn statement(&mut self, word: &'static Word) -> Option<Form> {

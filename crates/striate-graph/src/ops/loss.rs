@@ -106,6 +106,9 @@ impl Operation for BceWithLogits {
         Reach::Everything
     }
     fn gradient(&self, cx: &mut Backprop<'_>) -> Result<Vec<Option<Value>>, Problem> {
+        if cx.needs(1) {
+            return Err(Problem::NoGradient { op: "the targets of bce_with_logits" });
+        }
         let inputs = [cx.input(0), cx.input(1), cx.d_output(0)];
         Ok(vec![Some(cx.emit(BceWithLogitsBackward, &inputs)[0]), None])
     }
