@@ -13,7 +13,8 @@ pub fn executor(count: usize) -> Result<Box<dyn Executor + Send>, String> {
     }
     #[cfg(feature = "threads")]
     {
-        Ok(Box::new(pool::Pool::new(count)?))
+        let pool = striate_kernels::exec::Threads::new(count);
+        Ok(Box::new(pool.map_err(|error| format!("cannot start {count} threads: {error}"))?))
     }
     #[cfg(not(feature = "threads"))]
     {
@@ -24,50 +25,4 @@ pub fn executor(count: usize) -> Result<Box<dyn Executor + Send>, String> {
 /// The number of processors available to this process.
 pub fn available() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
-}
-
-#[cfg(feature = "threads")]
-mod pool {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use striate_kernels::Executor;
-
-    /// Workers that take a kernel's tasks one after another from a shared counter, so that a slow or busy
-    /// core delays the others by one task at most.
-    pub(super) struct Pool(rayon::ThreadPool);
-
-    impl Pool {
-        pub(super) fn new(count: usize) -> Result<Self, String> {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(count)
-                .thread_name(|index| format!("striate-{index}"))
-                .build()
-                .map(Self)
-                .map_err(|error| format!("cannot start {count} threads: {error}"))
-        }
-    }
-
-    impl Executor for Pool {
-        fn workers(&self) -> usize {
-            self.0.current_num_threads()
-        }
-
-        fn run(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-            if tasks <= 1 {
-                if tasks == 1 {
-                    task(0, 0);
-                }
-                return;
-            }
-            let next = AtomicUsize::new(0);
-            self.0.broadcast(|cx| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= tasks {
-                        break;
-                    }
-                    task(index, cx.index());
-                }
-            });
-        }
-    }
 }

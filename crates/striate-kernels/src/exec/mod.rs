@@ -4,6 +4,12 @@
 //! them to an [`Executor`]. Which worker runs which task is open, so a task's result must not depend on it:
 //! that is what makes results the same bits for any number of threads.
 
+#[cfg(feature = "threads")]
+mod threads;
+
+#[cfg(feature = "threads")]
+pub use threads::Threads;
+
 use std::marker::PhantomData;
 
 /// Runs the tasks of a kernel, on one thread or many.

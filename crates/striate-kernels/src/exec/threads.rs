@@ -1,0 +1,292 @@
+//! A small pool of threads for kernels: tasks of microseconds, one call after another.
+//!
+//! The calling thread works too, as worker 0. The others look out for a call for a moment before they sleep, so that the
+//! kernels of one step follow each other without a wake-up; and a call never waits for a worker that has not
+//! arrived, so that a slow wake-up costs nothing but its help.
+
+use super::Executor;
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// How often a worker looks for a call before it sleeps: some tens of microseconds.
+const LOOKS: usize = 4000;
+/// How often the caller looks whether the last worker is done before it lets others have the processor.
+const PATIENCE: usize = 20_000;
+
+/// The state of the pool in one word: the number of the call, whether it is open to workers, and how many are in it.
+const WORKERS: u64 = (1 << 16) - 1;
+const OPEN: u64 = 1 << 16;
+const CLOSING: u64 = 1 << 17;
+const CALL: u64 = 1 << 18;
+
+/// A call's task, its lifetime forgotten: a worker uses it between entering and leaving the call alone.
+type Task = *const (dyn Fn(usize, usize) + Sync);
+
+struct Shared {
+    state: AtomicU64,
+    /// Written by the caller while no call is open.
+    task: UnsafeCell<Option<Task>>,
+    tasks: AtomicUsize,
+    next: AtomicUsize,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    sleepers: Mutex<usize>,
+    wake: Condvar,
+}
+
+// SAFETY: `task` is written only by the one caller (`Threads::calling`) while no call is open, and read only by workers
+// that have entered an open call.
+unsafe impl Sync for Shared {}
+// SAFETY: the pointer in `task` is followed within a call alone, whose task is `Sync`.
+unsafe impl Send for Shared {}
+
+/// Threads that run kernels' tasks; they end when it is dropped.
+pub struct Threads {
+    shared: Arc<Shared>,
+    calling: Mutex<()>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+thread_local! {
+    /// Whether this thread is running a pool's task: a call from within one runs on this thread alone.
+    static WORKING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Threads {
+    /// A pool of `workers`, the calling thread among them.
+    ///
+    /// # Errors
+    /// Where the system refuses a thread.
+    pub fn new(workers: usize) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: AtomicU64::new(0),
+            task: UnsafeCell::new(None),
+            tasks: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            panic: Mutex::new(None),
+            sleepers: Mutex::new(0),
+            wake: Condvar::new(),
+        });
+        let mut pool = Self { shared, calling: Mutex::new(()), handles: Vec::new() };
+        for worker in 1..workers.clamp(1, WORKERS as usize) {
+            let shared = pool.shared.clone();
+            let thread = std::thread::Builder::new().name(format!("striate-{worker}"));
+            pool.handles.push(thread.spawn(move || shared.serve(worker))?);
+        }
+        Ok(pool)
+    }
+}
+
+impl Executor for Threads {
+    fn workers(&self) -> usize {
+        self.handles.len() + 1
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        if tasks <= 1 || self.handles.is_empty() || WORKING.get() {
+            return (0..tasks).for_each(|index| task(index, 0));
+        }
+        let _one_call_at_a_time = locked(&self.calling);
+        self.shared.call(tasks, task);
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shared.state.fetch_or(CLOSING, Ordering::Release);
+        self.shared.wake_all();
+        for handle in self.handles.drain(..) {
+            // A worker's panic has been handed to its caller.
+            let _ = handle.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Runs all tasks, with whatever workers arrive in time.
+    fn call(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        // SAFETY: only the lifetime is dropped; this function returns when no worker is in the call any more.
+        let task: Task = unsafe { std::mem::transmute(task as *const (dyn Fn(usize, usize) + Sync + '_)) };
+        // SAFETY: no call is open, so no worker reads it.
+        unsafe { *self.task.get() = Some(task) };
+        self.tasks.store(tasks, Ordering::Relaxed);
+        self.next.store(0, Ordering::Relaxed);
+        self.state.fetch_add(CALL | OPEN, Ordering::SeqCst);
+        if *locked(&self.sleepers) > 0 {
+            self.wake.notify_all();
+        }
+        self.work(task, 0);
+        let mut state = self.state.fetch_and(!OPEN, Ordering::AcqRel);
+        let mut looks = 0usize;
+        while state & WORKERS != 0 {
+            looks += 1;
+            if looks.is_multiple_of(PATIENCE) {
+                std::thread::yield_now()
+            } else {
+                std::hint::spin_loop()
+            }
+            state = self.state.load(Ordering::Acquire);
+        }
+        if let Some(panic) = locked(&self.panic).take() {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Takes tasks until none is left; a panic ends the call's other tasks and is kept for the caller.
+    fn work(&self, task: Task, worker: usize) {
+        let tasks = self.tasks.load(Ordering::Relaxed);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            WORKING.set(true);
+            loop {
+                let index = self.next.fetch_add(1, Ordering::Relaxed);
+                if index >= tasks {
+                    break;
+                }
+                // SAFETY: the caller keeps the task alive as long as this worker is in the call.
+                unsafe { (*task)(index, worker) };
+            }
+        }));
+        WORKING.set(false);
+        if let Err(panic) = outcome {
+            self.next.store(usize::MAX / 2, Ordering::Relaxed);
+            locked(&self.panic).get_or_insert(panic);
+        }
+    }
+
+    /// A worker's life.
+    fn serve(&self, worker: usize) {
+        let mut done = 0;
+        while let Some(call) = self.next_call(done) {
+            done = call;
+            // SAFETY: this worker has entered the call, so the caller waits for it and writes nothing.
+            if let Some(task) = unsafe { *self.task.get() } {
+                self.work(task, worker);
+            }
+            self.state.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Enters the next call after number `done` and returns its number; `None` when the pool closes.
+    fn next_call(&self, done: u64) -> Option<u64> {
+        let mut looks = 0;
+        loop {
+            let state = self.state.load(Ordering::Acquire);
+            if state & CLOSING != 0 {
+                return None;
+            }
+            let call = state / CALL;
+            if state & OPEN != 0 && call != done {
+                let entered =
+                    self.state.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed);
+                if entered.is_ok() {
+                    return Some(call);
+                }
+                continue;
+            }
+            looks += 1;
+            if looks < LOOKS {
+                std::hint::spin_loop();
+                continue;
+            }
+            looks = 0;
+            let mut sleepers = locked(&self.sleepers);
+            // Looked at again under the lock that the caller takes after it has opened a call: none is slept through.
+            let state = self.state.load(Ordering::SeqCst);
+            if state & CLOSING == 0 && (state & OPEN == 0 || state / CALL == done) {
+                *sleepers += 1;
+                sleepers = self.wake.wait(sleepers).unwrap_or_else(PoisonError::into_inner);
+                *sleepers -= 1;
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        let _sleepers = locked(&self.sleepers);
+        self.wake.notify_all();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn every_task_runs_once() {
+        for workers in 1..5 {
+            let pool = Threads::new(workers).unwrap();
+            assert_eq!(pool.workers(), workers);
+            for tasks in [0, 1, 2, 3, 17, 1000] {
+                for _ in 0..50 {
+                    let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                    pool.run(tasks, &|index, worker| {
+                        assert!(worker < workers);
+                        counts[index].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn workers_are_exclusive_and_wake_from_sleep() {
+        let pool = Threads::new(3).unwrap();
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(3));
+            let busy: Vec<AtomicUsize> = (0..3).map(|_| AtomicUsize::new(0)).collect();
+            pool.run(60, &|_, worker| {
+                assert_eq!(
+                    busy[worker].fetch_add(1, Ordering::SeqCst),
+                    0,
+                    "worker {worker} runs two tasks at once"
+                );
+                std::thread::sleep(Duration::from_micros(50));
+                busy[worker].fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+
+    #[test]
+    fn calls_from_several_threads_and_from_tasks() {
+        let pool = Threads::new(2).unwrap();
+        let sum = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        pool.run(4, &|_, _| {
+                            pool.run(2, &|index, _| {
+                                sum.fetch_add(index, Ordering::Relaxed);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(sum.load(Ordering::Relaxed), 4 * 100 * 4);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
+        let pool = Threads::new(2).unwrap();
+        for bad in [0, 7] {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(8, &|index, _| assert_ne!(index, bad, "task fails"));
+            }));
+            assert!(outcome.is_err());
+            let done = AtomicUsize::new(0);
+            pool.run(8, &|_, _| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.load(Ordering::Relaxed), 8);
+        }
+    }
+}
