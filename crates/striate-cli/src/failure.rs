@@ -48,7 +48,7 @@ impl Failure {
     }
 
     /// The same as a fault of the command line.
-    pub(crate) fn as_usage(self) -> Self {
+    pub(crate) fn of_usage(self) -> Self {
         match self {
             Failure::Message { text, advice, .. } => Failure::Message { text, advice, usage: true },
             other => other,

@@ -113,7 +113,7 @@ fn from_zoo(name: &str, wish: Wish) -> Result<Graph> {
             Failure::usage(text).advise("networks as text end in .net, models in .safetensors")
         }
         ZooError::Unknown { .. } => {
-            Failure::from(error).as_usage().advise("`striate summary --list` shows all networks")
+            Failure::from(error).of_usage().advise("`striate summary --list` shows all networks")
         }
         ZooError::Graph { .. } if wish.input.is_some() => {
             let input = shape(&wish.input.unwrap_or_default());
@@ -134,7 +134,7 @@ fn from_text(name: String, origin: &str, text: &str, wish: Wish) -> Result<Graph
     }
     notation::parse_with(text, &defaults).map_err(|errors| {
         let failure = Failure::new(errors.render(origin, text));
-        if origin == "--notation" { failure.as_usage() } else { failure }
+        if origin == "--notation" { failure.of_usage() } else { failure }
     })
 }
 

@@ -17,7 +17,7 @@ use crate::failure::{Failure, Result};
 use crate::network::NetworkArgs;
 use crate::options::{Format, Machine, positive, write_json};
 use crate::progress::Progress;
-use crate::text::{bytes, count, duration, percent, shape, thousands};
+use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
 
 /// Train a network on labelled images.
 ///
@@ -169,19 +169,19 @@ impl Train {
         let run = if self.resume { self.resumed()? } else { self.fresh()? };
         let Run { config, network, data, folder, resumed } = run;
         let path = folder.path().to_path_buf();
-        let mut progress = Progress::new(config.epochs);
-        for line in heading(&config, &network, &data, &self.machine) {
-            progress.say(&line);
-        }
         let place = path.display().to_string();
-        progress.say(&fact("run", &[place, if resumed { "resumed".into() } else { String::new() }]));
-        let threads = self.machine.threads();
-        let trainer = Trainer::new(config.clone(), network, data, folder, threads);
+        let mut heading = heading(&config, &network, &data, &self.machine);
+        heading.push(fact("run", &[place, if resumed { "resumed".into() } else { String::new() }]));
+        let trainer = Trainer::new(config.clone(), network, data, folder, self.machine.threads());
         let mut trainer = trainer.inspect_err(|_| {
             if !resumed {
-                discard(&path)
+                discard(&path);
             }
         })?;
+        let mut progress = Progress::new(config.epochs);
+        for line in heading {
+            progress.say(&line);
+        }
         let report = trainer.run(&mut |event| {
             if let Event::Start { step, steps, memory } = event {
                 let from =
@@ -356,7 +356,7 @@ fn heading(
     network: &Graph,
     [train, test]: &[Arc<Dataset>; 2],
     machine: &Machine,
-) -> [String; 4] {
+) -> Vec<String> {
     let macs = analysis::summarise(&network.inference()).total.macs;
     let input = network.image().map_or_else(String::new, |value| shape(&network.ty(value).dims));
     let penalty =
@@ -372,10 +372,10 @@ fn heading(
         config.data.clone(),
         format!("{} images to learn from, {} to test on", thousands(train.len()), thousands(test.len())),
         shape(&train.shape()),
-        format!("{} classes", train.classes().len()),
+        plural(train.classes().len(), "class"),
     ];
     let recipe = [
-        format!("{} epochs of batches of {}", config.epochs, config.batch),
+        format!("{} of batches of {}", plural(config.epochs as usize, "epoch"), config.batch),
         format!("lr {} {}", config.lr, config.schedule),
         format!("momentum {}{nesterov}", config.momentum),
         penalty("weight decay", config.weight_decay),
@@ -383,8 +383,8 @@ fn heading(
         format!("augment {}", config.augment),
         format!("seed {}", config.seed),
     ];
-    let machine = [format!("{} threads", machine.threads()), config.isa.clone()];
-    [fact("network", &network), fact("data", &data), fact("recipe", &recipe), fact("machine", &machine)]
+    let machine = [plural(machine.threads(), "thread"), config.isa.clone()];
+    vec![fact("network", &network), fact("data", &data), fact("recipe", &recipe), fact("machine", &machine)]
 }
 
 /// A line of what is known before the start; parts that do not fit go to the next line.
