@@ -6,9 +6,9 @@ use serde::Serialize;
 use std::io::{self, Write};
 use striate::engine::executor;
 use striate::kernels::conv::{BackwardData, BackwardWeights, Conv2dGeometry, Epilogue, Forward};
-use striate::kernels::{Context, Executor, peak};
+use striate::kernels::{Context, Executor};
 
-use super::{Length, gflops, median_ms, random, zeros};
+use super::{Length, gflops, median_ms, peak_gflops, random, zeros};
 use crate::failure::{Failure, Result};
 use crate::options::{Format, Machine, write_json};
 use crate::table::{Table, left, right};
@@ -75,7 +75,7 @@ impl Conv {
         let (isa, threads) = (self.machine.isa(), self.machine.threads());
         let executor = executor(threads).map_err(Failure::new)?;
         let cx = Context { isa, exec: &*executor };
-        let peak = peak::gflops(isa) * threads as f64;
+        let peak = peak_gflops(&self.machine);
         let mut tensors = Tensors {
             src: random(g.n * g.ih * g.iw * g.ic)?,
             weights: random(g.weights_len())?,

@@ -8,11 +8,10 @@ use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 use striate::graph::DType;
 use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
-use striate::kernels::peak;
 use striate::prelude::*;
 use striate::train::evaluate::classifier_shape;
 
-use super::{Length, gflops, median_ms, random};
+use super::{Length, gflops, median_ms, peak_gflops, random};
 use crate::failure::{Failure, Result};
 use crate::network::{NetworkArgs, Wish};
 use crate::options::{Format, Machine, positive, write_json};
@@ -148,7 +147,7 @@ impl Options {
         let median_ms = median_ms(&mut times);
         let macs: u64 = session.plan().steps().map(|step| step.macs).sum();
         let (threads, isa) = (self.machine.threads(), self.machine.isa());
-        let peak = self.layers.then(|| peak::gflops(isa) * threads as f64);
+        let peak = self.layers.then(|| peak_gflops(&self.machine));
         let layers = peak.map(|peak| self.layers(&mut session, peak)).transpose()?;
         let outcome = Outcome {
             network: name,
