@@ -77,6 +77,12 @@ impl Failure {
     }
 }
 
+/// Tells on standard error what is no failure but should be known.
+pub(crate) fn note(text: &str) {
+    let label = console::style("note:").yellow().bold().for_stderr();
+    let _ = writeln!(io::stderr().lock(), "{label} {text}");
+}
+
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let io = (&error as &dyn Any).downcast_ref::<io::Error>();

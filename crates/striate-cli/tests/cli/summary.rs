@@ -61,6 +61,8 @@ fn heads_for_training_are_told_and_shown_on_demand() {
     assert_contains(&text(&["summary", "googlenet", "--auxiliary"]), &["13,378,280", "included above"]);
     let total = json(Path::new("."), &["summary", "googlenet", "--auxiliary"]);
     assert_eq!(total["total"]["params"], 13_378_280);
+    let small = striate(Path::new("."), &["summary", "googlenet", "--input", "3x64x64"]).assert().success();
+    assert_contains(&String::from_utf8_lossy(&small.get_output().stderr), &["auxiliary heads", "left out"]);
 }
 
 #[test]
