@@ -151,7 +151,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     unsafe fn store_up_to(self, dst: *mut f32, value: Self::F, len: usize) {
         // SAFETY: the caller's contract.
-        unsafe { if len == Self::LANES { self.store(dst, value) } else { self.store_partial(dst, value, len) } }
+        unsafe {
+            if len == Self::LANES { self.store(dst, value) } else { self.store_partial(dst, value, len) }
+        }
     }
 
     /// Asks for the cache line at `address` to be brought into the L2 cache. Any address will do; a hint where the

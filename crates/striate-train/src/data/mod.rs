@@ -225,7 +225,11 @@ impl Dataset {
 
     /// How a picture from elsewhere is made like these images, for an input `[C, H, W]`.
     pub fn fit(&self, [_, height, width]: [usize; 3]) -> Fit {
-        if self.name == mnist::MNIST.name { Fit::Digit { ink: 20 } } else { Fit::Crop { short_side: height.max(width) } }
+        if self.name == mnist::MNIST.name {
+            Fit::Digit { ink: 20 }
+        } else {
+            Fit::Crop { short_side: height.max(width) }
+        }
     }
 
     /// Per channel, the mean of the training pixels on a scale from 0 to 1.
