@@ -3,6 +3,7 @@
 mod bench;
 mod files;
 mod help;
+mod killed;
 mod summary;
 mod train;
 mod using;
