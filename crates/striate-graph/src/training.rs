@@ -172,3 +172,12 @@ fn append(
 fn input(graph: &mut Graph, name: &str, ty: Type) -> Value {
     graph.push(name, Input { ty }, &[]).expect("the names of training's own inputs are free")[0]
 }
+
+/// Refuses a network with a node that has the name of one of training's own inputs.
+fn reserve(net: &Graph, names: &[&str]) -> Result<(), GraphErrors> {
+    let taken = names.iter().filter_map(|name| net.find(name));
+    let errors: Vec<NodeError> = taken
+        .map(|(_, node)| net.error(&node.name, &node.op, &node.inputs, Problem::Reserved(node.name.clone())))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(GraphErrors(errors)) }
+}
