@@ -314,7 +314,7 @@ mod tests {
             *tensor = Tensor::new(tensor.dims.clone(), data);
         }
         let fit = Fit::Crop { short_side: 2 };
-        let preprocess = Preprocess { shape: [1, 1, 2], mean: vec![0.0], std: vec![1.0], fit };
+        let preprocess = Preprocess { shape: [1, 1, 2], image: None, mean: vec![0.0], std: vec![1.0], fit };
         Model { graph, parameters, info: ModelInfo { classes: vec!["a".into(), "b".into()], preprocess } }
     }
 

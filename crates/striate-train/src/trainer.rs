@@ -4,7 +4,7 @@
 //! same bytes as without the interruption, for any number of threads.
 
 use crate::augment::Augment;
-use crate::data::{Dataset, Samples};
+use crate::data::{self, Dataset, Samples};
 use crate::evaluate::{Evaluator, UseError, classifier_shape, image_name};
 use crate::image_file::Preprocess;
 use crate::loader::{Loader, LoaderError, LoaderOptions};
@@ -59,7 +59,7 @@ pub struct TrainConfig {
 
 impl TrainConfig {
     /// What trains a small classifier well: five epochs of one-cycle SGD in batches of 128, with the images shifted and
-    /// turned a little where they are digits.
+    /// turned a little where they are those of MNIST.
     ///
     /// # Errors
     /// When the network cannot be written as text.
@@ -76,7 +76,7 @@ impl TrainConfig {
             nesterov: false,
             weight_decay: 5e-4,
             label_smoothing: 0.0,
-            augment: if data.starts_with("mnist") { Augment::DIGITS } else { Augment::NONE },
+            augment: data::augment(data),
             seed: 0,
             isa: Isa::best().name().to_string(),
         })
@@ -438,9 +438,10 @@ impl Trainer {
         let (input, _) = classifier_shape(&self.network).expect("it has been trained");
         let preprocess = Preprocess {
             shape: input,
+            image: Some([self.train.shape()[1], self.train.shape()[2]]),
             mean: self.train.mean().to_vec(),
             std: self.train.std().to_vec(),
-            fit: self.train.fit(input),
+            fit: self.train.fit(),
         };
         let info = ModelInfo { classes: self.train.classes().to_vec(), preprocess };
         let graph = self.network.inference();

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use striate_kernels::rng::{Purpose, Rng};
 use thiserror::Error;
 
+use crate::augment::Augment;
 use crate::image_file::Fit;
-
 use crate::text;
 
 /// Which part of a data set: what is learned from, or what is only measured on.
@@ -134,6 +134,7 @@ pub struct Dataset {
     classes: Vec<String>,
     mean: Vec<f32>,
     std: Vec<f32>,
+    fit: Fit,
 }
 
 /// The fields of a [`Dataset`] under construction.
@@ -173,7 +174,8 @@ impl TryFrom<DatasetParts> for Dataset {
         if let Some(index) = labels.iter().position(|label| *label as usize >= classes.len()) {
             return Err(DataError::Label { name, index, label: labels[index], classes: classes.len() });
         }
-        Ok(Self { name, split, shape, pixels, labels, classes, mean, std })
+        let fit = Fit::Crop { short_side: shape[1].max(shape[2]) };
+        Ok(Self { name, split, shape, pixels, labels, classes, mean, std, fit })
     }
 }
 
@@ -223,13 +225,14 @@ impl Dataset {
         &self.classes
     }
 
-    /// How a picture from elsewhere is made like these images, for an input `[C, H, W]`.
-    pub fn fit(&self, [_, height, width]: [usize; 3]) -> Fit {
-        if self.name == mnist::MNIST.name {
-            Fit::Digit { ink: 20 }
-        } else {
-            Fit::Crop { short_side: height.max(width) }
-        }
+    /// How a picture from elsewhere is made like these images; the middle of it, unless told otherwise.
+    pub fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    /// The same images, with another way to make pictures from elsewhere like them.
+    pub fn with_fit(self, fit: Fit) -> Self {
+        Self { fit, ..self }
     }
 
     /// Per channel, the mean of the training pixels on a scale from 0 to 1.
@@ -261,13 +264,29 @@ impl Samples for Dataset {
     }
 }
 
+/// Name and folder in `source`, and the family of that name.
+fn parse(source: &str) -> (&str, Option<&str>, Option<&'static mnist::Family>) {
+    let (name, dir) = source.split_once(':').map_or((source, None), |(name, dir)| (name, Some(dir)));
+    (name, dir, mnist::FAMILIES.into_iter().find(|family| family.name == name))
+}
+
+/// The random changes that leave the images of `source`, as [`open`] takes it, what they are; none where nothing is
+/// known of them, as in a folder, whatever it is called.
+pub fn augment(source: &str) -> Augment {
+    match parse(source) {
+        (_, Some(_), Some(family)) => family.augment,
+        (_, None, Some(family)) if family.is_embedded() => family.augment,
+        _ => Augment::NONE,
+    }
+}
+
 /// The data set `source`: `mnist` (built in), `mnist:DIR` or `fashion-mnist:DIR`, or a folder of IDX files.
 pub fn open(source: &str, split: Split) -> Result<Dataset, DataError> {
-    let (name, dir) = source.split_once(':').map_or((source, None), |(name, dir)| (name, Some(dir)));
-    match (mnist::FAMILIES.into_iter().find(|family| family.name == name), dir) {
+    let (name, dir, family) = parse(source);
+    match (family, dir) {
         (Some(family), Some(dir)) => family.from_dir(dir, split),
         #[cfg(feature = "mnist")]
-        (Some(family), None) if family.name == mnist::MNIST.name => mnist::embedded(split),
+        (Some(family), None) if family.is_embedded() => mnist::embedded(split),
         _ if Path::new(source).is_dir() => mnist::from_dir(source, split),
         (Some(family), None) => Err(DataError::NotEmbedded { name: family.name }),
         (None, _) => {
