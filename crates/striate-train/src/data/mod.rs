@@ -225,6 +225,15 @@ impl Dataset {
         &self.classes
     }
 
+    /// A number that other images, labels or statistics almost surely do not have; the same on every machine.
+    pub fn fingerprint(&self) -> u64 {
+        let statistics = self.mean.iter().chain(&self.std).map(|value| value.to_bits());
+        let shape = self.shape.into_iter().map(|size| size as u32);
+        let words = shape.chain(statistics).chain(self.labels.iter().copied());
+        hash([self.pixels.len() as u64, self.classes.len() as u64].into_iter().chain(words.map(u64::from)))
+            ^ hash_bytes(&self.pixels)
+    }
+
     /// How a picture from elsewhere is made like these images; the middle of it, unless told otherwise.
     pub fn fit(&self) -> Fit {
         self.fit
@@ -294,6 +303,26 @@ pub fn open(source: &str, split: Split) -> Result<Dataset, DataError> {
             Err(DataError::Unknown { asked: source.into(), nearest })
         }
     }
+}
+
+/// FNV-1a over words, turned after each so that high bits reach low ones.
+fn hash(words: impl Iterator<Item = u64>) -> u64 {
+    words
+        .fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(29))
+}
+
+/// [`hash`] of four interleaved streams of words, whose multiplications overlap.
+fn hash_bytes(bytes: &[u8]) -> u64 {
+    let mut lanes = [1, 2, 3, 4].map(|lane| hash([lane].into_iter()));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut last = [0; 32];
+    last[..rest.len()].copy_from_slice(rest);
+    for block in blocks.iter().chain([&last]) {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks().0) {
+            *lane = (*lane ^ u64::from_le_bytes(*word)).wrapping_mul(0x100_0000_01b3).rotate_left(29);
+        }
+    }
+    hash(lanes.into_iter())
 }
 
 /// The sample numbers to learn from and those held out, `fraction` of all, each in ascending order.
@@ -380,9 +409,9 @@ mod tests {
         assert_eq!(statistics(&[10; 30], 1).1, [1.0]);
     }
 
-    #[test]
-    fn parts_must_go_together() {
-        let parts = DatasetParts {
+    /// Two images of 2×1×3.
+    fn parts() -> DatasetParts {
+        DatasetParts {
             name: "x".into(),
             split: Split::Train,
             shape: [2, 1, 3],
@@ -391,7 +420,43 @@ mod tests {
             classes: vec!["a".into(), "b".into()],
             mean: vec![0.0; 2],
             std: vec![1.0; 2],
+        }
+    }
+
+    #[test]
+    fn every_change_changes_the_fingerprint() {
+        let plain = DatasetParts {
+            shape: [1, 5, 17],
+            pixels: vec![7; 170],
+            mean: vec![0.5],
+            std: vec![1.0],
+            ..parts()
         };
+        let of = |parts: &DatasetParts| Dataset::try_from(parts.clone()).unwrap().fingerprint();
+        let mut seen = std::collections::HashSet::from([of(&plain)]);
+        for at in 0..plain.pixels.len() {
+            for bit in [1, 128] {
+                let mut changed = plain.clone();
+                changed.pixels[at] ^= bit;
+                assert!(seen.insert(of(&changed)), "pixel {at}");
+            }
+        }
+        for change in [
+            |p: &mut DatasetParts| p.labels.swap(0, 1),
+            |p: &mut DatasetParts| p.mean[0] = 0.25,
+            |p: &mut DatasetParts| p.shape = [1, 17, 5],
+            |p: &mut DatasetParts| p.classes.push("c".into()),
+        ] {
+            let mut changed = plain.clone();
+            change(&mut changed);
+            assert!(seen.insert(of(&changed)), "{changed:?}");
+        }
+        assert_eq!(of(&DatasetParts { name: "y".into(), split: Split::Test, ..plain.clone() }), of(&plain));
+    }
+
+    #[test]
+    fn parts_must_go_together() {
+        let parts = parts();
         assert_eq!(Dataset::try_from(parts.clone()).unwrap().image(1).len(), 6);
         let wrong = |change: fn(&mut DatasetParts)| {
             let mut parts = parts.clone();
