@@ -324,7 +324,7 @@ mod tests {
             }
         }
         let pool = Threads::new(2).unwrap();
-        for _ in 0..20 {
+        for _ in 0..4 {
             // Both workers are in a task before either panics, so that there are two payloads.
             let both = std::sync::Barrier::new(2);
             let run = || {
