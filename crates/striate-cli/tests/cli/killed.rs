@@ -17,7 +17,13 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_bytes() {
 
     let spawn = |args: &[&str]| {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("striate"));
-        command.current_dir(dir.path()).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        command
+            .current_dir(dir.path())
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     };
     let first = tiny_run(&["--epochs", EPOCHS, "--run", "killed"]);
     let mut kills = 0;
@@ -39,7 +45,8 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_bytes() {
     assert!(model("killed") == model("whole"), "after {kills} kills the model differs");
     let log = |run: &str| -> Vec<f64> {
         let text = fs::read_to_string(dir.path().join(run).join("log.jsonl")).unwrap();
-        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["train_loss"].as_f64();
+        let line =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["train_loss"].as_f64();
         text.lines().map(|text| line(text).unwrap()).collect()
     };
     assert_eq!(log("killed"), log("whole"));

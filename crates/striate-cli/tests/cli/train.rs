@@ -133,7 +133,57 @@ fn a_learning_rate_too_high_is_told() {
     let dir = tempfile::tempdir().unwrap();
     data(dir.path());
     let text = fails(dir.path(), 1, &tiny_run(&["--lr=1e30", "--schedule=constant", "--run=run"]));
-    assert_contains(&text, &["the loss became", "learning rate below"]);
+    assert_contains(&text, &["the loss became", "learning rate below", "--lr below 1e30", "warmup:"]);
+    // This penalty makes the weights a fifth larger in each step: they outgrow float32 behind the first checkpoint,
+    // and from there on the same steps would do the same.
+    let args = ["--lr=0.1", "--weight-decay=22", "--momentum=0", "--schedule=constant", "--epochs", "200"];
+    let text = fails(dir.path(), 1, &tiny_run(&[&args[..], &["--run", "late"]].concat()));
+    assert_contains(&text, &["became", "--lr below 0.1"]);
+    assert!(!text.contains("--resume"), "{text}");
+    let checkpoint = fs::read(dir.path().join("late/checkpoints/latest.safetensors")).unwrap();
+    let text = fails(dir.path(), 1, &["train", "--resume", "--run", "late"]);
+    assert_contains(&text, &["became", "--lr below 0.1"]);
+    assert!(fs::read(dir.path().join("late/checkpoints/latest.safetensors")).unwrap() == checkpoint);
+}
+
+#[test]
+fn momentum_is_told_as_it_is_and_refused_where_it_has_no_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    data(dir.path());
+    let told = |more: &[&str]| {
+        let done = striate(dir.path(), &tiny_run(more)).assert().success();
+        String::from_utf8(done.get_output().stderr.clone()).unwrap()
+    };
+    assert_contains(&told(&[]), &["momentum 0.95 → 0.85 → 0.95"]);
+    assert_contains(
+        &told(&["--schedule=cosine", "--momentum=0.8", "--nesterov"]),
+        &["momentum 0.8 (Nesterov)"],
+    );
+    assert_contains(&told(&["--momentum=0"]), &["no momentum"]);
+    for (more, expected) in
+        [(["--momentum", "0.8"], "onecycle moves it"), (["--momentum=0", "--nesterov"], "Nesterov")]
+    {
+        assert_contains(
+            &fails(dir.path(), 2, &tiny_run(&[&more[..], &["--run", "none"]].concat())),
+            &[expected],
+        );
+        assert!(!dir.path().join("none").exists());
+    }
+}
+
+#[test]
+fn changed_data_and_endless_runs_are_refused() {
+    let dir = trained();
+    let endless = u64::MAX.to_string();
+    let text = fails(dir.path(), 1, &tiny_run(&["--epochs", &endless, "--run", "endless"]));
+    assert_contains(&text, &["2^53 steps", "fewer epochs"]);
+    assert!(!dir.path().join("endless").exists());
+    let labels = dir.path().join("data/train-labels-idx1-ubyte");
+    let mut changed = fs::read(&labels).unwrap();
+    changed[8] = (changed[8] + 1) % 3;
+    fs::write(&labels, changed).unwrap();
+    let text = fails(dir.path(), 1, &["train", "--resume", "--run", "run"]);
+    assert_contains(&text, &["latest.safetensors", "the training images are not those"]);
 }
 
 /// A process whose files cannot grow beyond some KiB meets what one on a full disk meets.
@@ -186,9 +236,8 @@ fn two_processes_do_not_share_a_folder() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let in_use = format!("in use by process {}", first.0.id());
-    for args in [&["train", "--resume", "--run", "run"][..], &args] {
-        assert_contains(&fails(dir.path(), 1, args), &[&in_use]);
-    }
+    assert_contains(&fails(dir.path(), 1, &["train", "--resume", "--run", "run"]), &[&in_use]);
+    assert_contains(&fails(dir.path(), 1, &args), &["run holds a run"]);
     drop(first);
     let text = fails(dir.path(), 2, &["train", "--resume", "--run", "run", "--epochs", "1"]);
     assert_contains(&text, &["--epochs is 1, the run was begun with 1000000"]);

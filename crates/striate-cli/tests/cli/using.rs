@@ -1,4 +1,4 @@
-use crate::files::{halve, picture, trained};
+use crate::files::{data, halve, picture, trained};
 use crate::{assert_contains, fails, json, striate};
 use serde_json::Value;
 use std::fs;
@@ -53,6 +53,27 @@ fn predict_answers_for_one_picture_or_several() {
 
     let done = striate(dir.path(), &["predict", MODEL, "0.png", "2.png"]).assert().success();
     assert_contains(&String::from_utf8_lossy(&done.get_output().stdout), &["0.png", "2.png", "%", "█"]);
+}
+
+/// A picture of the data set is prepared as in training though the input is larger, and scores become probabilities
+/// though the network ends without a softmax: it answers what `eval` counts.
+#[test]
+fn predict_prepares_pictures_as_training_did() {
+    let dir = tempfile::tempdir().unwrap();
+    data(dir.path());
+    let net = "input 1x12x12, conv3-8 - relu - maxpool - FC-3";
+    let args =
+        ["train", "--notation", net, "--data", "data", "--epochs", "8", "--batch", "16", "--lr", "0.05"];
+    let outcome = json(dir.path(), &[&args[..], &["--run", "run"]].concat());
+    assert_eq!(outcome["test_accuracy"], 1.0, "{outcome}");
+    for class in 0..3 {
+        let name = format!("{class}.png");
+        picture(&dir.path().join(&name), class);
+        let answers = json(dir.path(), &["predict", MODEL, &name]);
+        assert_eq!(answers[0]["class"], class.to_string(), "{answers}");
+        let sum: f64 = answers.as_array().unwrap().iter().map(|a| a["probability"].as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-5 && answers[2]["probability"].as_f64().unwrap() >= 0.0, "{answers}");
+    }
 }
 
 #[test]
