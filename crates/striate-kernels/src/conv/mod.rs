@@ -11,8 +11,10 @@
 //! of pixels, and the phases of a strided backward pass are a matter of which pointers. [`BackwardWeights`] sums
 //! outer products over pixels. What one sees of a plan's choices is its `describe`.
 
+mod algorithm;
 mod axis;
 mod depthwise;
+mod direct;
 mod gather;
 mod geometry;
 mod outer;
@@ -21,7 +23,9 @@ mod pass;
 mod tile;
 mod weights;
 mod window;
+mod winograd;
 
+pub use algorithm::{Algorithm, Candidate, PlanError, Refusal};
 pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, ParseGeometryError};
 pub use pass::{BackwardData, Forward};
 pub use weights::BackwardWeights;
