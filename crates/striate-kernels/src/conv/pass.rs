@@ -15,7 +15,7 @@ use crate::{Context, Isa, view::extent};
 /// Floats of packed weights that are likely still in a cache when the pass runs again.
 const WARM_WEIGHTS: usize = 1 << 20;
 /// Cycles of one thread that a float of colder weights takes to arrive.
-const COLD_CYCLES: f64 = 1.0;
+const COLD_CYCLES: f64 = 0.8;
 
 /// One side of a pass: a map of pixels.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Map {
 #[derive(Clone, Debug)]
 enum Plan {
     Direct(Direct),
-    Winograd(Winograd),
+    Winograd(Box<Winograd>),
 }
 
 /// The same of either plan.
@@ -77,14 +77,8 @@ impl Pass {
             }
             Algorithm::Winograd => Refusal::of_winograd(g).map(|()| {
                 let axes = (rows[0].clone(), cols[0].clone());
-                Plan::Winograd(Winograd::new(
-                    machine,
-                    g.n,
-                    axes,
-                    src.ld,
-                    (src.channels, dst.channels),
-                    strides,
-                ))
+                let channels = (src.channels, dst.channels);
+                Plan::Winograd(Box::new(Winograd::new(machine, g.n, axes, src.ld, channels, strides)))
             }),
             _ => Ok(Plan::Direct(Direct::new(machine, g, (src, dst), (rows, cols), strides))),
         };
@@ -102,10 +96,16 @@ impl Pass {
         }
         match best {
             Some((_, plan)) => Ok(Self { plan, candidates, src, dst, weights_len: g.weights_len() }),
-            // Direct fits everything: only what was asked for by name can be refused.
+            // Direct fits everything: only what was asked for by name is refused.
             None => {
-                let refusal = Refusal::of_winograd(g).err().unwrap_or(Refusal::Asked { asked: algorithm });
-                Err(PlanError::Refused { algorithm, refusal })
+                let of_asked = |candidate: &Candidate| {
+                    candidate.cycles.err().filter(|_| candidate.algorithm == algorithm)
+                };
+                let refusal = candidates.iter().find_map(of_asked);
+                Err(PlanError::Refused {
+                    algorithm,
+                    refusal: refusal.unwrap_or(Refusal::Asked { asked: algorithm }),
+                })
             }
         }
     }

@@ -30,15 +30,17 @@ const LINE: usize = 16;
 /// Floats of a row that lies as far from the next as L1 caches are long, or a part of that.
 const ALIASING: usize = 256;
 /// The most floats of weights for which blocks take their own way: they come from the L3 cache for each block.
-const STREAMED_WEIGHTS: usize = POSITIONS * 256 * 256;
-/// Tiles of a worker's own block.
-const FUSED_TILES: usize = 32;
+const STREAMED_WEIGHTS: usize = POSITIONS * 384 * 384;
+/// Tiles of a worker's own block: the most, and the fewest that make loading its weights worthwhile.
+const FUSED_TILES: [usize; 2] = [24, 12];
 /// Fewer blocks than this keep too few workers busy.
 const FUSED_BLOCKS: usize = 4;
 /// Floats of the transformed data of a block shared by all, which stay in the L3 cache.
 const SHARED_BLOCK: usize = 4 << 20;
 /// Channels of tiles worth a task of transforming.
 const TASK_CHANNELS: usize = 2048;
+/// Cycles to transform a vector of channels of a tile of the source, or of the destination.
+const TRANSFORM_CYCLES: f64 = 300.0;
 
 /// The plan of a 3×3 convolution of stride and dilation 1.
 #[derive(Clone, Debug)]
@@ -75,7 +77,7 @@ impl Winograd {
         let strides = WeightStrides { kernel: POSITIONS, ..weights };
         let panels = Panels::new(machine, Product::Dense, 1, (src, dst), points, strides);
         let tiles = n * rows.lines.div_ceil(OUT) * cols.lines.div_ceil(OUT);
-        let fused = panels.len <= STREAMED_WEIGHTS && tiles >= FUSED_BLOCKS * FUSED_TILES / 2;
+        let fused = panels.len <= STREAMED_WEIGHTS && tiles >= FUSED_BLOCKS * FUSED_TILES[1];
         let taps = kernel_elements(&rows, &cols, TAPS);
         let mut plan = Self {
             machine,
@@ -91,7 +93,7 @@ impl Winograd {
             zeros: vec![0.0; src],
         };
         plan.blocks = if fused {
-            tiles.div_ceil(FUSED_TILES).next_multiple_of(FUSED_BLOCKS)
+            tiles.div_ceil(FUSED_TILES[0]).next_multiple_of(FUSED_BLOCKS)
         } else {
             plan.block_len().div_ceil(SHARED_BLOCK)
         };
@@ -161,11 +163,15 @@ impl Winograd {
 
     /// Estimated cycles of one thread, as those of a gather.
     pub(super) fn cycles(&self) -> f64 {
-        let (lanes, tiles) = (self.machine.lanes, self.tiles as f64);
+        let tiles = self.tiles as f64;
         let vectors: usize = self.panels.list.iter().map(|panel| panel.vectors).sum();
-        let src_vectors = self.panels.group_src.div_ceil(lanes);
-        let products = tiles * (POSITIONS * vectors * self.panels.group_src) as f64 / 2.0;
-        let transforms = tiles * (200 * src_vectors + 180 * vectors) as f64;
+        let src_vectors = self.panels.group_src.div_ceil(self.machine.lanes);
+        let pieces =
+            self.blocks * self.block_tiles().div_ceil(self.machine.max_pixels(self.panels.vectors()));
+        // Two multiply-adds a cycle, and one more cycle to load what they need.
+        let steps = (POSITIONS * self.panels.group_src) as f64;
+        let products = steps * (tiles * vectors as f64 / 2.0 + (pieces * self.panels.list.len()) as f64);
+        let transforms = tiles * TRANSFORM_CYCLES * (src_vectors + vectors) as f64;
         products + transforms
     }
 
@@ -290,26 +296,26 @@ impl Kernel for TransformSrc<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { step, tiles } = self;
         let plan = step.plan;
-        let (rows, cols) = (&plan.rows, &plan.cols);
+        let (rows, cols, channels, far) = (&plan.rows, &plan.cols, plan.panels.group_src, plan.src_point());
         for tile in tiles {
             let [image, row, col] = step.place(tile);
             let (top, left) = (row as isize + rows.taps[0], col as isize + cols.taps[0]);
-            let mut pixels = [[std::ptr::null(); POINTS]; POINTS];
+            let mut pixels = [[step.call.zeros.as_ptr(); POINTS]; POINTS];
             for y in 0..POINTS {
+                let row = top + y as isize;
+                if !(0..rows.src_lines as isize).contains(&row) {
+                    continue;
+                }
+                let first = ((image * rows.src_lines + row as usize) * cols.src_lines) as isize + left;
+                let first = step.call.src.as_ptr().wrapping_offset(first * plan.src_ld as isize);
                 for x in 0..POINTS {
-                    let (row, col) = (top + y as isize, left + x as isize);
-                    let inside = (0..rows.src_lines as isize).contains(&row)
-                        && (0..cols.src_lines as isize).contains(&col);
-                    pixels[y][x] = if inside {
-                        let pixel = (image * rows.src_lines + row as usize) * cols.src_lines + col as usize;
-                        step.call.src[pixel * plan.src_ld..].as_ptr()
-                    } else {
-                        step.call.zeros.as_ptr()
-                    };
+                    if (0..cols.src_lines as isize).contains(&(left + x as isize)) {
+                        pixels[y][x] = first.wrapping_add(x * plan.src_ld);
+                    }
                 }
             }
-            for channel in (0..plan.panels.group_src).step_by(S::LANES) {
-                let len = S::LANES.min(plan.panels.group_src - channel);
+            for channel in (0..channels).step_by(S::LANES) {
+                let len = S::LANES.min(channels - channel);
                 // SAFETY: source pixels and zeros hold all channels; this tile's part of the block has room for
                 // whole vectors of them and belongs to this task.
                 unsafe {
@@ -319,10 +325,19 @@ impl Kernel for TransformSrc<'_> {
                             values[y][x] = s.load_up_to(pixels[y][x].add(channel), len);
                         }
                     }
+                    // The next tile's own pixels: rows are too short for the processor to see where they begin.
+                    for y in POINTS - OUT..POINTS {
+                        for x in POINTS - OUT..POINTS {
+                            s.prefetch(pixels[y][x].wrapping_add(OUT * plan.src_ld + channel));
+                        }
+                    }
                     let points = Source::tile(s, values);
-                    let data = step.data(tile * plan.src_tile() + channel);
-                    for (point, value) in points.as_flattened().iter().enumerate() {
-                        s.store(data.add(point * plan.src_point()), *value);
+                    let mut point = step.data(tile * plan.src_tile() + channel);
+                    for y in 0..POINTS {
+                        for x in 0..POINTS {
+                            s.store(point.wrapping_add(x * far), points[y][x]);
+                        }
+                        point = point.wrapping_add(POINTS * far);
                     }
                 }
             }
@@ -415,19 +430,21 @@ fn transform_dst<S: Simd>(s: S, step: Step, tile: usize, index: usize) {
     let [image, row, col] = step.place(tile);
     let (height, width) = (OUT.min(rows.lines - row), OUT.min(cols.lines - col));
     let first = (image * rows.lines + row) * cols.lines + col;
-    let floor = s.splat(call.floor);
+    let (floor, far) = (s.splat(call.floor), plan.dst_point());
     for v in 0..panel.vectors {
         let channel = panel.dst_channel + v * S::LANES;
         let len = S::LANES.min(panel.channels - v * S::LANES);
         // SAFETY: the products of the tile are whole since an earlier step; the destination, the residual and the
         // bias hold the channels of the tile's pixels, the first of which this task alone writes.
         unsafe {
-            let data = step.data(plan.products(index) + (tile * panel.vectors + v) * S::LANES).cast_const();
+            let mut point =
+                step.data(plan.products(index) + (tile * panel.vectors + v) * S::LANES).cast_const();
             let mut points = [[s.zero(); POINTS]; POINTS];
             for y in 0..POINTS {
                 for x in 0..POINTS {
-                    points[y][x] = s.load(data.add((y * POINTS + x) * plan.dst_point()));
+                    points[y][x] = s.load(point.wrapping_add(x * far));
                 }
+                point = point.wrapping_add(POINTS * far);
             }
             let values = Destination::tile(s, points);
             let bias = call.bias.map_or(s.zero(), |bias| s.load_up_to(bias[channel..].as_ptr(), len));
