@@ -331,11 +331,12 @@ impl Kernel for TransformSrc<'_> {
                             s.prefetch(pixels[y][x].wrapping_add(OUT * plan.src_ld + channel));
                         }
                     }
-                    let points = Source::tile(s, values);
+                    let columns = Source::columns(s, values);
                     let mut point = step.data(tile * plan.src_tile() + channel);
                     for y in 0..POINTS {
+                        let line = Source::line(s, columns[y]);
                         for x in 0..POINTS {
-                            s.store(point.wrapping_add(x * far), points[y][x]);
+                            s.store(point.wrapping_add(x * far), line[x]);
                         }
                         point = point.wrapping_add(POINTS * far);
                     }
@@ -446,15 +447,19 @@ fn transform_dst<S: Simd>(s: S, step: Step, tile: usize, index: usize) {
                 }
                 point = point.wrapping_add(POINTS * far);
             }
-            let values = Destination::tile(s, points);
+            let columns = Destination::columns(s, points);
             let bias = call.bias.map_or(s.zero(), |bias| s.load_up_to(bias[channel..].as_ptr(), len));
             for y in 0..OUT {
+                if y >= height {
+                    break;
+                }
+                let line = Destination::line(s, columns[y]);
                 for x in 0..OUT {
-                    if y >= height || x >= width {
-                        continue;
+                    if x >= width {
+                        break;
                     }
                     let pixel = first + y * cols.lines + x;
-                    let mut value = s.add(values[y][x], bias);
+                    let mut value = s.add(line[x], bias);
                     if let Some(residual) = call.residual {
                         let residual = residual.data.as_ptr().add(pixel * residual.ld + channel);
                         value = s.add(value, s.load_up_to(residual, len));
@@ -512,10 +517,14 @@ impl Kernel for Pack<'_> {
                         let element = s.load(buffer.as_ptr().add(element * BLOCK));
                         kernel[tap / TAPS][tap % TAPS] = s.mul(scale, element);
                     }
-                    let points = Weights::tile(s, kernel);
-                    for (point, value) in points.as_flattened().iter().enumerate() {
-                        let step = plan.panels.step(panel, point * plan.panels.group_src + channel);
-                        s.store(packed.ptr_at(step + v * S::LANES), *value);
+                    let columns = Weights::columns(s, kernel);
+                    for y in 0..POINTS {
+                        let line = Weights::line(s, columns[y]);
+                        for x in 0..POINTS {
+                            let point = y * POINTS + x;
+                            let step = plan.panels.step(panel, point * plan.panels.group_src + channel);
+                            s.store(packed.ptr_at(step + v * S::LANES), line[x]);
+                        }
                     }
                 }
             }

@@ -18,14 +18,14 @@ const FAR: f32 = 11.0 / 8.0;
 const NEAR2: f32 = NEAR * NEAR;
 const FAR2: f32 = FAR * FAR;
 
-/// A transform of N lines to M.
+/// A transform of N lines to M. A tile takes it along its columns, then along its rows.
 pub(super) trait Transform<const N: usize, const M: usize> {
     /// That of a line.
     fn line<S: Simd>(s: S, line: [S::F; N]) -> [S::F; M];
 
-    /// That of a tile: columns first.
+    /// That of a tile's columns.
     #[inline(always)]
-    fn tile<S: Simd>(s: S, tile: [[S::F; N]; N]) -> [[S::F; M]; M] {
+    fn columns<S: Simd>(s: S, tile: [[S::F; N]; N]) -> [[S::F; N]; M] {
         let mut columns = [[s.zero(); N]; M];
         for x in 0..N {
             let mut column = [s.zero(); N];
@@ -37,11 +37,7 @@ pub(super) trait Transform<const N: usize, const M: usize> {
                 columns[y][x] = column[y];
             }
         }
-        let mut result = [[s.zero(); M]; M];
-        for y in 0..M {
-            result[y] = Self::line(s, columns[y]);
-        }
-        result
+        columns
     }
 }
 
