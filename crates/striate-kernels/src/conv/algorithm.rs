@@ -121,3 +121,42 @@ pub enum PlanError {
         refusal: Refusal,
     },
 }
+
+impl PlanError {
+    /// The only error there can be where the algorithm is [`Algorithm::Auto`].
+    pub(super) fn into_geometry(self) -> GeometryError {
+        match self {
+            PlanError::Geometry(error) => error,
+            PlanError::Refused { .. } => unreachable!("direct fits every geometry"),
+        }
+    }
+}
+
+/// The plan of least estimated cycles among those that `algorithm` admits, and what was considered. `plan` makes an
+/// algorithm's plan with its estimate.
+pub(super) fn choose<P>(
+    algorithm: Algorithm,
+    plan: impl Fn(Algorithm) -> Result<(f64, P), Refusal>,
+) -> Result<(P, Vec<Candidate>), PlanError> {
+    let mut candidates = Vec::new();
+    let mut best: Option<(f64, P)> = None;
+    for candidate in [Algorithm::Direct, Algorithm::Winograd] {
+        let asked = algorithm == Algorithm::Auto || algorithm == candidate;
+        let plan = if asked { plan(candidate) } else { Err(Refusal::Asked { asked: algorithm }) };
+        let cycles = plan.as_ref().map(|(cycles, _)| *cycles).map_err(|refusal| *refusal);
+        candidates.push(Candidate { algorithm: candidate, cycles });
+        if let Ok((cycles, plan)) = plan
+            && best.as_ref().is_none_or(|(least, _)| cycles < *least)
+        {
+            best = Some((cycles, plan));
+        }
+    }
+    match best {
+        Some((_, plan)) => Ok((plan, candidates)),
+        None => {
+            let of_asked = |c: &Candidate| c.cycles.err().filter(|_| c.algorithm == algorithm);
+            let refusal = candidates.iter().find_map(of_asked).unwrap_or(Refusal::Asked { asked: algorithm });
+            Err(PlanError::Refused { algorithm, refusal })
+        }
+    }
+}

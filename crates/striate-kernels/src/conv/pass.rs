@@ -1,7 +1,7 @@
 //! Forward and backward-data: sizes checked, and an algorithm chosen.
 
 use super::Epilogue;
-use super::algorithm::{Algorithm, Candidate, PlanError, Refusal};
+use super::algorithm::{Algorithm, Candidate, PlanError, Refusal, choose};
 use super::axis::Axis;
 use super::direct::Direct;
 use super::gather::Call;
@@ -71,43 +71,20 @@ impl Pass {
         strides: WeightStrides,
     ) -> Result<Self, PlanError> {
         let machine = Machine::up_to(isa);
-        let plan = |candidate| match candidate {
-            _ if algorithm != Algorithm::Auto && algorithm != candidate => {
-                Err(Refusal::Asked { asked: algorithm })
-            }
-            Algorithm::Winograd => Refusal::of_winograd(g).map(|()| {
-                let axes = (rows[0].clone(), cols[0].clone());
-                let channels = (src.channels, dst.channels);
-                Plan::Winograd(Box::new(Winograd::new(machine, g.n, axes, src.ld, channels, strides)))
-            }),
-            _ => Ok(Plan::Direct(Direct::new(machine, g, (src, dst), (rows, cols), strides))),
+        let plan = |algorithm| {
+            let plan = match algorithm {
+                Algorithm::Winograd => {
+                    Refusal::of_winograd(g)?;
+                    let axes = (rows[0].clone(), cols[0].clone());
+                    let channels = (src.channels, dst.channels);
+                    Plan::Winograd(Box::new(Winograd::new(machine, g.n, axes, src.ld, channels, strides)))
+                }
+                _ => Plan::Direct(Direct::new(machine, g, (src, dst), (rows, cols), strides)),
+            };
+            Ok((plan.cycles(), plan))
         };
-        let mut candidates = Vec::new();
-        let mut best: Option<(f64, Plan)> = None;
-        for candidate in [Algorithm::Direct, Algorithm::Winograd] {
-            let plan = plan(candidate);
-            let cycles = plan.as_ref().map(Plan::cycles).map_err(|refusal| *refusal);
-            candidates.push(Candidate { algorithm: candidate, cycles });
-            if let (Ok(plan), Ok(cycles)) = (plan, cycles)
-                && best.as_ref().is_none_or(|(least, _)| cycles < *least)
-            {
-                best = Some((cycles, plan));
-            }
-        }
-        match best {
-            Some((_, plan)) => Ok(Self { plan, candidates, src, dst, weights_len: g.weights_len() }),
-            // Direct fits everything: only what was asked for by name is refused.
-            None => {
-                let of_asked = |candidate: &Candidate| {
-                    candidate.cycles.err().filter(|_| candidate.algorithm == algorithm)
-                };
-                let refusal = candidates.iter().find_map(of_asked);
-                Err(PlanError::Refused {
-                    algorithm,
-                    refusal: refusal.unwrap_or(Refusal::Asked { asked: algorithm }),
-                })
-            }
-        }
+        let (plan, candidates) = choose(algorithm, plan)?;
+        Ok(Self { plan, candidates, src, dst, weights_len: g.weights_len() })
     }
 
     fn packed_len(&self) -> usize {
@@ -184,10 +161,7 @@ macro_rules! pass {
                 src_ld: usize,
                 dst_ld: usize,
             ) -> Result<Self, GeometryError> {
-                Self::with_algorithm(isa, g, src_ld, dst_ld, Algorithm::Auto).map_err(|error| match error {
-                    PlanError::Geometry(error) => error,
-                    PlanError::Refused { .. } => unreachable!("nothing was asked for"),
-                })
+                Self::with_algorithm(isa, g, src_ld, dst_ld, Algorithm::Auto).map_err(PlanError::into_geometry)
             }
 
             /// As [`new`](Self::new), with the algorithm asked for.

@@ -7,9 +7,16 @@
 //! three steps, the transformed data stay in its L2 cache. Many weights: the steps are phases of a large block, in
 //! which the weights of a point are read once.
 //!
+//! The gradient of the weights is the transpose: at every point, products of the transformed source and gradient of the
+//! destination are summed over all tiles, and transformed to kernels at the end.
+//!
 //! A value that is not finite spreads over its tile.
 
+mod gradient;
+mod lift;
 mod transform;
+
+pub(super) use gradient::Gradient;
 
 use super::axis::{Axis, kernel_elements};
 use super::gather::Call;
@@ -18,6 +25,7 @@ use super::tile::{MAX_PIXELS, Machine, Reduction, Sink, tile_fn};
 use crate::Context;
 use crate::exec::{SharedMut, for_each_piece};
 use crate::simd::{Kernel, Simd, dispatch};
+use lift::{Grid, LINE, Side};
 use std::ops::Range;
 use transform::{Destination, OUT, POINTS, Source, TAPS, Transform, Weights};
 
@@ -25,10 +33,6 @@ use transform::{Destination, OUT, POINTS, Source, TAPS, Transform, Weights};
 const POSITIONS: usize = POINTS * POINTS;
 /// Elements of a kernel.
 const KERNEL: usize = TAPS * TAPS;
-/// Floats of a cache line.
-const LINE: usize = 16;
-/// Floats of a row that lies as far from the next as L1 caches are long, or a part of that.
-const ALIASING: usize = 256;
 /// The most floats of weights for which blocks take their own way: they come from the L3 cache for each block.
 const STREAMED_WEIGHTS: usize = POSITIONS * 384 * 384;
 /// Tiles of a worker's own block: the most, and the fewest that make loading its weights worthwhile.
@@ -46,9 +50,9 @@ const TRANSFORM_CYCLES: f64 = 300.0;
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     machine: Machine,
-    rows: Axis,
-    cols: Axis,
-    src_ld: usize,
+    src: Side,
+    /// Destination rows and columns.
+    dst_lines: [usize; 2],
     /// Where the convolution's own weights are, and the element of a kernel that each tap multiplies with.
     weights: WeightStrides,
     elements: [usize; KERNEL],
@@ -59,7 +63,6 @@ pub(super) struct Winograd {
     blocks: usize,
     /// Whether blocks belong to one worker each.
     fused: bool,
-    zeros: Vec<f32>,
 }
 
 impl Winograd {
@@ -76,21 +79,21 @@ impl Winograd {
         let points = (1, (0..POSITIONS).map(Some).collect());
         let strides = WeightStrides { kernel: POSITIONS, ..weights };
         let panels = Panels::new(machine, Product::Dense, 1, (src, dst), points, strides);
-        let tiles = n * rows.lines.div_ceil(OUT) * cols.lines.div_ceil(OUT);
+        let grid = Grid::new(rows.lines, cols.lines);
+        let side = |axis: &Axis| (axis.taps[0], axis.src_lines);
+        let tiles = n * grid.tiles();
         let fused = panels.len <= STREAMED_WEIGHTS && tiles >= FUSED_BLOCKS * FUSED_TILES[1];
         let taps = kernel_elements(&rows, &cols, TAPS);
         let mut plan = Self {
             machine,
-            rows,
-            cols,
-            src_ld,
+            src: Side { grid, rows: side(&rows), cols: side(&cols), ld: src_ld, zeros: vec![0.0; src] },
+            dst_lines: [rows.lines, cols.lines],
             weights,
             elements: std::array::from_fn(|tap| taps[tap].unwrap_or(tap)),
             panels,
             tiles,
             blocks: 1,
             fused,
-            zeros: vec![0.0; src],
         };
         plan.blocks = if fused {
             tiles.div_ceil(FUSED_TILES[0]).next_multiple_of(FUSED_BLOCKS)
@@ -112,15 +115,9 @@ impl Winograd {
         self.tiles.div_ceil(self.blocks)
     }
 
-    /// From tile to tile, in the transformed source.
-    fn src_tile(&self) -> usize {
-        let len = self.panels.group_src.next_multiple_of(LINE);
-        if len.is_multiple_of(ALIASING) { len + LINE } else { len }
-    }
-
-    /// From point to point, in the transformed source; the odd line keeps the points of a tile apart in the caches.
+    /// From point to point, in the transformed source.
     fn src_point(&self) -> usize {
-        self.block_tiles() * self.src_tile() + LINE
+        self.src.point_len(self.block_tiles())
     }
 
     /// From tile to tile, in a panel's products.
@@ -190,7 +187,6 @@ impl Winograd {
     pub(super) fn run(&self, cx: &Context, call: &Call, workspace: &mut [f32]) {
         let aligned = workspace.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let data = SharedMut::new(&mut workspace[aligned..]);
-        let call = &Call { zeros: &self.zeros, ..*call };
         if self.fused {
             cx.exec.run(self.blocks, &|index, worker| {
                 let data = Block { tiles: self.block(index), data, first: worker * self.block_len() };
@@ -236,19 +232,7 @@ struct Step<'a> {
     block: &'a Block<'a>,
 }
 
-/// Image, row and column.
-type Place = [usize; 3];
-
 impl Step<'_> {
-    /// The first destination pixel of the block's tile `tile`.
-    #[inline(always)]
-    fn place(&self, tile: usize) -> Place {
-        let plan = self.plan;
-        let (rows, cols) = (plan.rows.lines.div_ceil(OUT), plan.cols.lines.div_ceil(OUT));
-        let tile = self.block.tiles.start + tile;
-        [tile / (rows * cols), tile / cols % rows * OUT, tile % cols * OUT]
-    }
-
     /// A place in the block's data.
     ///
     /// # Safety
@@ -296,51 +280,12 @@ impl Kernel for TransformSrc<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { step, tiles } = self;
         let plan = step.plan;
-        let (rows, cols, channels, far) = (&plan.rows, &plan.cols, plan.panels.group_src, plan.src_point());
         for tile in tiles {
-            let [image, row, col] = step.place(tile);
-            let (top, left) = (row as isize + rows.taps[0], col as isize + cols.taps[0]);
-            let mut pixels = [[step.call.zeros.as_ptr(); POINTS]; POINTS];
-            for y in 0..POINTS {
-                let row = top + y as isize;
-                if !(0..rows.src_lines as isize).contains(&row) {
-                    continue;
-                }
-                let first = ((image * rows.src_lines + row as usize) * cols.src_lines) as isize + left;
-                let first = step.call.src.as_ptr().wrapping_offset(first * plan.src_ld as isize);
-                for x in 0..POINTS {
-                    if (0..cols.src_lines as isize).contains(&(left + x as isize)) {
-                        pixels[y][x] = first.wrapping_add(x * plan.src_ld);
-                    }
-                }
-            }
-            for channel in (0..channels).step_by(S::LANES) {
-                let len = S::LANES.min(channels - channel);
-                // SAFETY: source pixels and zeros hold all channels; this tile's part of the block has room for
-                // whole vectors of them and belongs to this task.
-                unsafe {
-                    let mut values = [[s.zero(); POINTS]; POINTS];
-                    for y in 0..POINTS {
-                        for x in 0..POINTS {
-                            values[y][x] = s.load_up_to(pixels[y][x].add(channel), len);
-                        }
-                    }
-                    // The next tile's own pixels: rows are too short for the processor to see where they begin.
-                    for y in POINTS - OUT..POINTS {
-                        for x in POINTS - OUT..POINTS {
-                            s.prefetch(pixels[y][x].wrapping_add(OUT * plan.src_ld + channel));
-                        }
-                    }
-                    let columns = Source::columns(s, values);
-                    let mut point = step.data(tile * plan.src_tile() + channel);
-                    for y in 0..POINTS {
-                        let line = Source::line(s, columns[y]);
-                        for x in 0..POINTS {
-                            s.store(point.wrapping_add(x * far), line[x]);
-                        }
-                        point = point.wrapping_add(POINTS * far);
-                    }
-                }
+            let (first, src) = (step.block.tiles.start, step.call.src);
+            // SAFETY: the source was checked to hold its map; the tile's part of the block belongs to this task.
+            unsafe {
+                let points = step.data(tile * plan.src.tile_len());
+                plan.src.lift::<S, Source, POINTS>(s, src, first + tile, points, plan.src_point());
             }
         }
     }
@@ -371,10 +316,10 @@ impl Kernel for Multiply<'_> {
             // SAFETY: rows are the block's transformed source, whole since an earlier step; the weights have a
             // step for each channel; the products of this point and panel are this task's own.
             unsafe {
-                let src = step.data(point * plan.src_point() + from * plan.src_tile());
+                let src = step.data(point * plan.src_point() + from * plan.src.tile_len());
                 let mut rows = [std::ptr::null(); MAX_PIXELS];
                 for pixel in 0..to - from {
-                    rows[pixel] = src.add(pixel * plan.src_tile()).cast_const();
+                    rows[pixel] = src.add(pixel * plan.src.tile_len()).cast_const();
                 }
                 let reduction = Reduction {
                     rows: rows.as_ptr(),
@@ -427,10 +372,10 @@ impl Kernel for TransformDst<'_> {
 fn transform_dst<S: Simd>(s: S, step: Step, tile: usize, index: usize) {
     let (plan, call) = (step.plan, step.call);
     let panel = &plan.panels.list[index];
-    let (rows, cols) = (&plan.rows, &plan.cols);
-    let [image, row, col] = step.place(tile);
-    let (height, width) = (OUT.min(rows.lines - row), OUT.min(cols.lines - col));
-    let first = (image * rows.lines + row) * cols.lines + col;
+    let [rows, cols] = plan.dst_lines;
+    let [image, row, col] = plan.src.grid.place(step.block.tiles.start + tile);
+    let (height, width) = (OUT.min(rows - row), OUT.min(cols - col));
+    let first = (image * rows + row) * cols + col;
     let (floor, far) = (s.splat(call.floor), plan.dst_point());
     for v in 0..panel.vectors {
         let channel = panel.dst_channel + v * S::LANES;
@@ -458,7 +403,7 @@ fn transform_dst<S: Simd>(s: S, step: Step, tile: usize, index: usize) {
                     if x >= width {
                         break;
                     }
-                    let pixel = first + y * cols.lines + x;
+                    let pixel = first + y * cols + x;
                     let mut value = s.add(line[x], bias);
                     if let Some(residual) = call.residual {
                         let residual = residual.data.as_ptr().add(pixel * residual.ld + channel);

@@ -17,6 +17,10 @@ const NEAR: f32 = 11.0 / 16.0;
 const FAR: f32 = 11.0 / 8.0;
 const NEAR2: f32 = NEAR * NEAR;
 const FAR2: f32 = FAR * FAR;
+/// One over the product of a point's distances from the other finite ones.
+const AT_ZERO: f64 = 1.0 / (NEAR2 as f64 * FAR2 as f64);
+const AT_NEAR: f64 = 1.0 / (2.0 * NEAR2 as f64 * (NEAR2 as f64 - FAR2 as f64));
+const AT_FAR: f64 = 1.0 / (2.0 * FAR2 as f64 * (FAR2 as f64 - NEAR2 as f64));
 
 /// A transform of N lines to M. A tile takes it along its columns, then along its rows.
 pub(super) trait Transform<const N: usize, const M: usize> {
@@ -68,10 +72,6 @@ pub(super) enum Weights {}
 impl Transform<TAPS, POINTS> for Weights {
     #[inline(always)]
     fn line<S: Simd>(s: S, g: [S::F; TAPS]) -> [S::F; POINTS] {
-        /// One over the product of a point's distances from the other finite ones.
-        const AT_ZERO: f64 = 1.0 / (NEAR2 as f64 * FAR2 as f64);
-        const AT_NEAR: f64 = 1.0 / (2.0 * NEAR2 as f64 * (NEAR2 as f64 - FAR2 as f64));
-        const AT_FAR: f64 = 1.0 / (2.0 * FAR2 as f64 * (FAR2 as f64 - NEAR2 as f64));
         let [near, minus_near] = weights_pair(s, g, AT_NEAR, NEAR as f64);
         let [far, minus_far] = weights_pair(s, g, AT_FAR, FAR as f64);
         [s.mul(s.splat(AT_ZERO as f32), g[0]), near, minus_near, far, minus_far, g[2]]
@@ -100,6 +100,45 @@ impl Transform<POINTS, OUT> for Destination {
             s.mul_add(s.splat(NEAR), near_odd, s.mul(s.splat(FAR), far_odd)),
             s.mul_add(s.splat(NEAR2), near, s.mul(s.splat(FAR2), far)),
             s.mul_add(s.splat(FAR2 * FAR), far_odd, near_cubed),
+        ]
+    }
+}
+
+/// A·d: what the products take of the destination's gradient.
+pub(super) enum DestinationGradient {}
+
+impl Transform<OUT, POINTS> for DestinationGradient {
+    #[inline(always)]
+    fn line<S: Simd>(s: S, d: [S::F; OUT]) -> [S::F; POINTS] {
+        let (near2, far2) = (s.splat(NEAR2), s.splat(FAR2));
+        let even = [s.mul_add(near2, d[2], d[0]), s.mul_add(far2, d[2], d[0])];
+        let odd = [s.mul_add(near2, d[3], d[1]), s.mul_add(far2, d[3], d[1])];
+        [
+            d[0],
+            s.mul_add(s.splat(NEAR), odd[0], even[0]),
+            s.mul_add(s.splat(-NEAR), odd[0], even[0]),
+            s.mul_add(s.splat(FAR), odd[1], even[1]),
+            s.mul_add(s.splat(-FAR), odd[1], even[1]),
+            d[3],
+        ]
+    }
+}
+
+/// Gᵀ·m: the gradient of a kernel from the products.
+pub(super) enum WeightsGradient {}
+
+impl Transform<POINTS, TAPS> for WeightsGradient {
+    #[inline(always)]
+    fn line<S: Simd>(s: S, m: [S::F; POINTS]) -> [S::F; TAPS] {
+        let scaled = |scale: f64, power: f32| s.splat((scale * power as f64) as f32);
+        let (near, far) = (s.add(m[1], m[2]), s.add(m[3], m[4]));
+        let (near_odd, far_odd) = (s.sub(m[1], m[2]), s.sub(m[3], m[4]));
+        let zero = s.mul(scaled(AT_ZERO, 1.0), m[0]);
+        let odd = s.mul(scaled(AT_FAR, FAR), far_odd);
+        [
+            s.mul_add(scaled(AT_NEAR, 1.0), near, s.mul_add(scaled(AT_FAR, 1.0), far, zero)),
+            s.mul_add(scaled(AT_NEAR, NEAR), near_odd, odd),
+            s.mul_add(scaled(AT_NEAR, NEAR2), near, s.mul_add(scaled(AT_FAR, FAR2), far, m[5])),
         ]
     }
 }
