@@ -78,10 +78,15 @@ impl Transform<TAPS, POINTS> for Weights {
     }
 }
 
+/// A row of G: the powers of `point`, times `scale`.
+const fn scaled(scale: f64, point: f64) -> [f32; TAPS] {
+    [scale as f32, (scale * point) as f32, (scale * point * point) as f32]
+}
+
 /// A kernel at ±`point`, times `scale`.
 #[inline(always)]
 fn weights_pair<S: Simd>(s: S, g: [S::F; TAPS], scale: f64, point: f64) -> [S::F; 2] {
-    let [one, odd, square] = [scale, scale * point, scale * point * point].map(|value| value as f32);
+    let [one, odd, square] = scaled(scale, point);
     let even = s.mul_add(s.splat(square), g[2], s.mul(s.splat(one), g[0]));
     [s.mul_add(s.splat(odd), g[1], even), s.mul_add(s.splat(-odd), g[1], even)]
 }
@@ -130,15 +135,15 @@ pub(super) enum WeightsGradient {}
 impl Transform<POINTS, TAPS> for WeightsGradient {
     #[inline(always)]
     fn line<S: Simd>(s: S, m: [S::F; POINTS]) -> [S::F; TAPS] {
-        let scaled = |scale: f64, power: f32| s.splat((scale * power as f64) as f32);
         let (near, far) = (s.add(m[1], m[2]), s.add(m[3], m[4]));
         let (near_odd, far_odd) = (s.sub(m[1], m[2]), s.sub(m[3], m[4]));
-        let zero = s.mul(scaled(AT_ZERO, 1.0), m[0]);
-        let odd = s.mul(scaled(AT_FAR, FAR), far_odd);
+        let [near1, near_point, near_square] = scaled(AT_NEAR, NEAR as f64);
+        let [far1, far_point, far_square] = scaled(AT_FAR, FAR as f64);
+        let zero = s.mul(s.splat(AT_ZERO as f32), m[0]);
         [
-            s.mul_add(scaled(AT_NEAR, 1.0), near, s.mul_add(scaled(AT_FAR, 1.0), far, zero)),
-            s.mul_add(scaled(AT_NEAR, NEAR), near_odd, odd),
-            s.mul_add(scaled(AT_NEAR, NEAR2), near, s.mul_add(scaled(AT_FAR, FAR2), far, m[5])),
+            s.mul_add(s.splat(near1), near, s.mul_add(s.splat(far1), far, zero)),
+            s.mul_add(s.splat(near_point), near_odd, s.mul(s.splat(far_point), far_odd)),
+            s.mul_add(s.splat(near_square), near, s.mul_add(s.splat(far_square), far, m[5])),
         ]
     }
 }
