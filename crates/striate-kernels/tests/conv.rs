@@ -67,6 +67,16 @@ fn assert_close(what: &str, values: &[f32], expected: &[f64], terms: usize) {
     }
 }
 
+/// Fails where `values` are further from `expected` than `tolerance` times the largest of these.
+fn assert_close_to_largest(what: &str, values: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(values.len(), expected.len());
+    let largest = expected.iter().fold(1.0, |largest: f64, value| largest.max(value.abs()));
+    for (i, (value, expected)) in values.iter().zip(expected).enumerate() {
+        let error = (*value as f64 - expected).abs() / largest;
+        assert!(error <= tolerance, "{what}[{i}]: {value}, expected {expected}, of {largest} at most");
+    }
+}
+
 /// How a case is run, beside its geometry.
 #[derive(Clone, Copy, Debug, Default)]
 struct Setting {
@@ -90,7 +100,13 @@ enum Pass {
 }
 
 /// Runs a gather on `isa`; returns what it wrote, as it lies in memory.
-fn run_gather(cx: &Context, g: &Conv2dGeometry, pass: Pass, setting: Setting) -> Vec<f32> {
+fn run_gather(
+    cx: &Context,
+    g: &Conv2dGeometry,
+    pass: Pass,
+    algorithm: Algorithm,
+    setting: Setting,
+) -> Vec<f32> {
     let src_shape = (g.n, g.ic, g.ih * g.iw);
     let dst_shape = (g.n, g.oc, g.oh() * g.ow());
     let (src_ld, dst_ld) = (g.ic + setting.gap.0, g.oc + setting.gap.1);
@@ -113,7 +129,7 @@ fn run_gather(cx: &Context, g: &Conv2dGeometry, pass: Pass, setting: Setting) ->
     let workers = cx.exec.workers();
     macro_rules! run {
         ($pass:ident) => {{
-            let pass = $pass::new(cx.isa, g, src_ld, dst_ld).unwrap();
+            let pass = $pass::with_algorithm(cx.isa, g, src_ld, dst_ld, algorithm).unwrap();
             let mut packed = vec![f32::NAN; pass.packed_len()];
             pass.pack(cx, &weights, scale, &mut packed);
             let mut workspace = vec![f32::NAN; pass.workspace_len(workers)];
@@ -160,25 +176,34 @@ fn expect_gather(g: &Conv2dGeometry, pass: Pass, setting: Setting) -> Vec<f64> {
     sums.iter().enumerate().map(finish).collect()
 }
 
-fn check_gather(g: &Conv2dGeometry, pass: Pass, setting: Setting) {
+fn check_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: Setting) {
     let expected = expect_gather(g, pass, setting);
     let (shape, ld, terms) = match pass {
         Pass::Forward => ((g.n, g.oc, g.oh() * g.ow()), g.oc + setting.gap.1, g.ic / g.groups * g.kh * g.kw),
         Pass::BackwardData => ((g.n, g.ic, g.ih * g.iw), g.ic + setting.gap.0, g.oc / g.groups * g.kh * g.kw),
     };
     for isa in Isa::present() {
-        let dst = run_gather(&Context { isa, exec: &Serial }, g, pass, setting);
-        assert_close(&format!("{pass:?} {isa} {g}"), &collect(&dst, shape, ld), &expected, terms);
+        let dst = run_gather(&Context { isa, exec: &Serial }, g, pass, algorithm, setting);
+        let (what, dst) = (format!("{pass:?} {algorithm} {isa} {g}"), collect(&dst, shape, ld));
+        match algorithm {
+            Algorithm::Winograd => assert_close_to_largest(&what, &dst, &expected, 1e-5),
+            _ => assert_close(&what, &dst, &expected, terms),
+        }
     }
 }
 
 /// The gradients of weights and bias.
-fn run_weights(cx: &Context, g: &Conv2dGeometry, setting: Setting) -> (Vec<f32>, Vec<f32>) {
+fn run_weights(
+    cx: &Context,
+    g: &Conv2dGeometry,
+    algorithm: Algorithm,
+    setting: Setting,
+) -> (Vec<f32>, Vec<f32>) {
     let (src_shape, dst_shape) = ((g.n, g.ic, g.ih * g.iw), (g.n, g.oc, g.oh() * g.ow()));
     let (src_ld, dst_ld) = (g.ic + setting.gap.0, g.oc + setting.gap.1);
     let src = spread(&noise(g.n * g.ic * g.ih * g.iw, 1), src_shape, src_ld);
     let d_dst = spread(&noise(g.n * g.oc * g.oh() * g.ow(), 2), dst_shape, dst_ld);
-    let pass = BackwardWeights::new(cx.isa, g, src_ld, dst_ld).unwrap();
+    let pass = BackwardWeights::with_algorithm(cx.isa, g, src_ld, dst_ld, algorithm).unwrap();
     let mut workspace = vec![f32::NAN; pass.workspace_len(cx.exec.workers())];
     let (mut d_weights, mut d_bias) = (vec![f32::NAN; g.weights_len()], vec![f32::NAN; g.oc]);
     let bias = setting.bias.then_some(&mut d_bias[..]);
@@ -186,13 +211,17 @@ fn run_weights(cx: &Context, g: &Conv2dGeometry, setting: Setting) -> (Vec<f32>,
     (d_weights, d_bias)
 }
 
-fn check_weights(g: &Conv2dGeometry, setting: Setting) {
+fn check_weights(g: &Conv2dGeometry, algorithm: Algorithm, setting: Setting) {
     let (src, d_dst) = (noise(g.n * g.ic * g.ih * g.iw, 1), noise(g.n * g.oc * g.oh() * g.ow(), 2));
     let (weights, bias) = reference::conv::backward_weights(g, &widen(&src), &widen(&d_dst));
     let terms = g.n * g.oh() * g.ow();
     for isa in Isa::present() {
-        let (d_weights, d_bias) = run_weights(&Context { isa, exec: &Serial }, g, setting);
-        assert_close(&format!("d_weights {isa} {g}"), &d_weights, &weights, terms);
+        let (d_weights, d_bias) = run_weights(&Context { isa, exec: &Serial }, g, algorithm, setting);
+        let what = format!("d_weights {algorithm} {isa} {g}");
+        match algorithm {
+            Algorithm::Winograd => assert_close_to_largest(&what, &d_weights, &weights, 1e-5),
+            _ => assert_close(&what, &d_weights, &weights, terms),
+        }
         if setting.bias {
             assert_close(&format!("d_bias {isa} {g}"), &d_bias, &bias, terms);
         }
@@ -200,9 +229,9 @@ fn check_weights(g: &Conv2dGeometry, setting: Setting) {
 }
 
 fn check_all(g: &Conv2dGeometry, setting: Setting) {
-    check_gather(g, Pass::Forward, setting);
-    check_gather(g, Pass::BackwardData, setting);
-    check_weights(g, setting);
+    check_gather(g, Pass::Forward, Algorithm::Direct, setting);
+    check_gather(g, Pass::BackwardData, Algorithm::Direct, setting);
+    check_weights(g, Algorithm::Direct, setting);
 }
 
 /// Geometries at the edges of tiles, panels, blocks and orders.
@@ -332,16 +361,139 @@ fn bits_do_not_depend_on_the_number_of_workers() {
     for text in problems {
         let g: Conv2dGeometry = text.parse().unwrap();
         for pass in [Pass::Forward, Pass::BackwardData] {
-            let run = |exec: &dyn Executor| bits(&run_gather(&Context::new(exec), &g, pass, Setting::ALL));
+            let run = |exec: &dyn Executor| {
+                let cx = Context::new(exec);
+                bits(&run_gather(&cx, &g, pass, Algorithm::Direct, Setting::ALL))
+            };
             let alone = run(&Serial);
             for workers in 1..=3 {
                 assert!(alone == run(&Pool::new(workers)), "{pass:?} {g} differs with {workers} workers");
             }
         }
-        let alone = run_weights(&Context::new(&Serial), &g, Setting::ALL);
+        let alone = run_weights(&Context::new(&Serial), &g, Algorithm::Direct, Setting::ALL);
         for workers in 1..=3 {
-            let spread = run_weights(&Context::new(&Pool::new(workers)), &g, Setting::ALL);
+            let spread = run_weights(&Context::new(&Pool::new(workers)), &g, Algorithm::Direct, Setting::ALL);
             assert!(alone == spread, "gradients of weights of {g} differ with {workers} workers");
+        }
+    }
+}
+
+/// Geometries at the edges of Winograd's tiles, panels, blocks and ways of working.
+const WINOGRAD_EDGES: [&str; 12] = [
+    // Fewer lines than a tile has, and one channel.
+    "ic1 ih3 oc1 kh3",
+    "ic1 ih1 oc2 kh3 ph1",
+    "n3 ic2 ih2 iw5 oc3 kh3 ph1",
+    // Padding less, more and asymmetric; backward-data begins inside its source.
+    "n2 ic5 ih9 iw6 oc7 kh3",
+    "ic3 ih6 oc4 kh3 ph5",
+    "n2 ic6 ih7 iw10 oc9 kh3 pt0 pb3 pl2 pr1",
+    // Whole tiles, whole vectors; rows as far apart as the L1 cache is long.
+    "ic16 ih8 oc16 kh3 ph1",
+    "ic256 ih6 oc64 kh3 ph1",
+    // Panels of several widths, full and not; several blocks, one worker's each.
+    "n4 ic33 ih14 oc130 kh3 ph1",
+    "ic40 ih29 iw31 oc80 kh3 ph1",
+    // Phases: few tiles, and several blocks.
+    "n2 ic20 ih7 oc72 kh3 ph1",
+    "ic1 ih24 oc3300 kh3",
+];
+
+#[test]
+fn winograd_agrees_with_the_reference_at_the_edges() {
+    for text in WINOGRAD_EDGES {
+        let g: Conv2dGeometry = text.parse().unwrap();
+        for setting in [Setting::default(), Setting::ALL] {
+            check_gather(&g, Pass::Forward, Algorithm::Winograd, setting);
+            check_gather(&g, Pass::BackwardData, Algorithm::Winograd, setting);
+            check_weights(&g, Algorithm::Winograd, setting);
+        }
+    }
+}
+
+prop_compose! {
+    fn winograd_geometry()(
+        (n, ic, oc) in (1usize..5, 1usize..40, 1usize..90),
+        (ih, iw) in (3usize..17, 3usize..17),
+        [pt, pb, pl, pr] in prop::array::uniform4(0usize..5),
+    ) -> Conv2dGeometry {
+        let (kh, kw, sh, sw, dh, dw) = (3, 3, 1, 1, 1, 1);
+        Conv2dGeometry { n, groups: 1, ic, ih, iw, oc, kh, kw, sh, sw, dh, dw, pt, pb, pl, pr }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn winograd_agrees_with_the_reference(g in winograd_geometry(), setting in setting()) {
+        check_gather(&g, Pass::Forward, Algorithm::Winograd, setting);
+        check_gather(&g, Pass::BackwardData, Algorithm::Winograd, setting);
+        check_weights(&g, Algorithm::Winograd, setting);
+    }
+}
+
+#[test]
+fn bits_of_winograd_do_not_depend_on_the_number_of_workers() {
+    for text in ["n4 ic33 ih14 oc130 kh3 ph1", "n2 ic20 ih7 oc72 kh3 ph1", "n3 ic130 ih19 oc40 kh3 ph1"] {
+        let g: Conv2dGeometry = text.parse().unwrap();
+        for pass in [Pass::Forward, Pass::BackwardData] {
+            let run = |exec: &dyn Executor| {
+                run_gather(&Context::new(exec), &g, pass, Algorithm::Winograd, Setting::ALL)
+            };
+            let alone = run(&Serial);
+            for workers in 1..=3 {
+                assert!(alone == run(&Pool::new(workers)), "{pass:?} {g} differs with {workers} workers");
+            }
+        }
+        let run =
+            |exec: &dyn Executor| run_weights(&Context::new(exec), &g, Algorithm::Winograd, Setting::ALL);
+        let alone = run(&Serial);
+        for workers in 1..=3 {
+            let spread = run(&Pool::new(workers));
+            assert!(alone == spread, "gradients of weights of {g} differ with {workers} workers");
+        }
+    }
+}
+
+#[test]
+fn algorithms_that_do_not_fit_are_refused_with_their_reason() {
+    for (text, reason) in [
+        ("ic8 ih9 oc8 kh5", "the kernel is 5x5, not 3x3"),
+        ("ic8 ih9 oc8 kh3 kw1", "the kernel is 3x1, not 3x3"),
+        ("ic8 ih9 oc8 kh3 sh1 sw2", "the stride is 1x2, not 1"),
+        ("ic8 ih9 oc8 kh3 dh2", "the dilation is 2x2, not 1"),
+        ("g2 ic8 ih9 oc8 kh3", "there are 2 groups, not 1"),
+    ] {
+        let g: Conv2dGeometry = text.parse().unwrap();
+        let refused = Forward::with_algorithm(Isa::best(), &g, 8, 8, Algorithm::Winograd).unwrap_err();
+        assert_eq!(refused.to_string(), format!("winograd does not fit: {reason}"));
+        let candidates = Forward::new(Isa::best(), &g, 8, 8).unwrap().candidates().to_vec();
+        let reasons: Vec<_> = candidates.iter().filter_map(|c| c.cycles.err()).collect();
+        assert_eq!(reasons.iter().map(Refusal::to_string).collect::<Vec<_>>(), [reason]);
+    }
+}
+
+#[test]
+fn the_algorithm_estimated_to_be_fastest_is_taken() {
+    for (text, least) in [
+        ("n16 ic64 ih56 oc64 kh3 ph1", Algorithm::Winograd),
+        ("ic128 ih28 oc128 kh3 ph1", Algorithm::Winograd),
+        // Few channels to multiply with, or weights that are read for a few tiles alone.
+        ("ic3 ih224 oc64 kh3 ph1", Algorithm::Direct),
+        ("ic512 ih3 oc512 kh3 ph1", Algorithm::Direct),
+    ] {
+        let g: Conv2dGeometry = text.parse().unwrap();
+        for isa in Isa::present() {
+            let auto = Forward::new(isa, &g, g.ic, g.oc).unwrap();
+            let named = Forward::with_algorithm(isa, &g, g.ic, g.oc, least).unwrap();
+            assert_eq!(auto.describe(), named.describe(), "{isa} {g}: {:?}", auto.candidates());
+            let [asked, other] = match least {
+                Algorithm::Winograd => [1, 0],
+                _ => [0, 1],
+            };
+            assert!(named.candidates()[asked].cycles.is_ok());
+            assert_eq!(named.candidates()[other].cycles, Err(Refusal::Asked { asked: least }));
         }
     }
 }

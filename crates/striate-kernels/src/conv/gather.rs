@@ -75,6 +75,7 @@ pub(super) struct Gather {
 }
 
 /// The data of one call.
+#[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) src: &'a [f32],
     pub(super) packed: &'a [f32],
@@ -153,7 +154,7 @@ impl Gather {
     }
 
     /// Estimated cycles of one thread, to compare orders by.
-    fn cycles(&self) -> f64 {
+    pub(super) fn cycles(&self) -> f64 {
         let positions = self.rows.lines * self.cols.lines;
         let (outer, inner) = match self.order {
             Order::Scan => (self.n, positions),

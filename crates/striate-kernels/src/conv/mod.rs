@@ -9,19 +9,28 @@
 //! taps, times packed weights. A tile is a few pixels × a few vectors of written channels; it reads source rows
 //! through one pointer per pixel and tap, so that padding is a pointer to zeros, and strides, dilation, the order
 //! of pixels, and the phases of a strided backward pass are a matter of which pointers. [`BackwardWeights`] sums
-//! outer products over pixels. What one sees of a plan's choices is its `describe`.
+//! outer products over pixels. Where 3×3 kernels move by one pixel, Winograd's algorithm runs the same tiles on
+//! transformed maps, with a quarter of the products.
+//!
+//! Passes take the [`Algorithm`] estimated to be fastest, or the one asked for. What one sees of a plan's choices is
+//! its `describe` and its `candidates`.
 
+mod algorithm;
 mod axis;
 mod depthwise;
+mod direct;
 mod gather;
 mod geometry;
 mod outer;
 mod panels;
 mod pass;
+mod products;
 mod tile;
 mod weights;
 mod window;
+mod winograd;
 
+pub use algorithm::{Algorithm, Candidate, PlanError, Refusal};
 pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, ParseGeometryError};
 pub use pass::{BackwardData, Forward};
 pub use weights::BackwardWeights;

@@ -20,7 +20,7 @@ pub(super) struct Products {
     pub(super) tail: usize,
     /// The sums, whole vectors, one row for each source channel.
     pub(super) sums: *mut f32,
-    /// Whether sums begin with what they hold; else with zeros.
+    /// Whether what the sums hold is added in the end, so that long sums are sums of shorter ones.
     pub(super) resume: bool,
 }
 
@@ -47,12 +47,6 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, products:
         // SAFETY: the caller's contract.
         || unsafe {
             let mut sums = [[s.zero(); VECTORS]; ROWS];
-            if products.resume {
-                for r in 0..ROWS {
-                    let row = products.sums.add(r * VECTORS * S::LANES);
-                    sums[r] = load_row::<S, VECTORS>(s, row, S::LANES);
-                }
-            }
             for index in 0..products.len {
                 let [src, dst] = *products.pairs.add(index);
                 let src = src.wrapping_offset(products.src);
@@ -61,6 +55,15 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, products:
                     let value = s.splat(*src.add(r));
                     for v in 0..VECTORS {
                         sums[r][v] = s.mul_add(value, columns[v], sums[r][v]);
+                    }
+                }
+            }
+            if products.resume {
+                for r in 0..ROWS {
+                    let row = products.sums.add(r * VECTORS * S::LANES);
+                    let before = load_row::<S, VECTORS>(s, row, S::LANES);
+                    for v in 0..VECTORS {
+                        sums[r][v] = s.add(before[v], sums[r][v]);
                     }
                 }
             }

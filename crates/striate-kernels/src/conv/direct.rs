@@ -1,0 +1,152 @@
+//! The direct algorithm: one gather, or one for each phase of the stride.
+
+use super::axis::{Axis, kernel_elements};
+use super::gather::{Call, Gather};
+use super::geometry::Conv2dGeometry;
+use super::panels::{Panels, Product, WeightStrides};
+use super::pass::Map;
+use super::tile::{MAX_LANES, Machine};
+use crate::exec::{SharedMut, for_each_piece};
+use crate::{Context, Pixels};
+
+/// Gathers that together write every destination pixel once.
+#[derive(Clone, Debug)]
+pub(super) struct Direct {
+    phases: Vec<Gather>,
+    dst: Map,
+    zeros: Vec<f32>,
+    /// Neighbouring destination pixels that are written as one.
+    fold: usize,
+}
+
+impl Direct {
+    /// Every pair of `rows` and `cols` is a phase.
+    pub(super) fn new(
+        machine: Machine,
+        g: &Conv2dGeometry,
+        (src, dst): (Map, Map),
+        (rows, cols): (&[Axis], &[Axis]),
+        strides: WeightStrides,
+    ) -> Self {
+        let product = Product::of(g);
+        let folds = g.groups == 1 && dst.ld == dst.channels && dst.channels < machine.lanes;
+        let fold = |axis: &Axis| {
+            if folds { axis.clone().folded(machine.lanes, dst.channels) } else { axis.clone() }
+        };
+        let cols: Vec<Axis> = cols.iter().map(fold).collect();
+        let mut phases = Vec::with_capacity(rows.len() * cols.len());
+        for rows in rows {
+            for cols in &cols {
+                let elements = kernel_elements(rows, cols, g.kw);
+                let channels = (src.channels, dst.channels);
+                let elements = (cols.fold, elements);
+                let panels = Panels::new(machine, product, g.groups, channels, elements, strides);
+                phases.push(Gather::new(machine, product, g.n, (rows.clone(), cols.clone()), src.ld, panels));
+            }
+        }
+        let zeros = vec![0.0; phases.iter().map(Gather::row_len).max().unwrap_or(0)];
+        let fold = cols.iter().map(|axis| axis.fold).max().unwrap_or(1);
+        Self { phases, dst, zeros, fold }
+    }
+
+    /// Floats of the packed weights.
+    pub(super) fn packed_len(&self) -> usize {
+        self.phases.iter().map(|phase| phase.panels.len).sum()
+    }
+
+    /// Packs `weights`, those of each written channel times its `scale`.
+    pub(super) fn pack(&self, cx: &Context, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
+        let mut rest = packed;
+        for phase in &self.phases {
+            let (packed, after) = rest.split_at_mut(phase.panels.len);
+            phase.panels.pack(cx, weights, scale, packed);
+            rest = after;
+        }
+    }
+
+    fn scratch_len(&self) -> usize {
+        // Whole cache lines, so that workers do not share one.
+        self.phases.iter().map(Gather::scratch_len).max().unwrap_or(0).next_multiple_of(16)
+    }
+
+    /// Floats of workspace.
+    pub(super) fn workspace_len(&self, workers: usize) -> usize {
+        self.scratch_len() * workers
+    }
+
+    /// Estimated cycles of one thread.
+    pub(super) fn cycles(&self) -> f64 {
+        self.phases.iter().map(Gather::cycles).sum()
+    }
+
+    /// Computes the destination, all sizes checked.
+    pub(super) fn run(&self, cx: &Context, call: &Call, workspace: &mut [f32]) {
+        let (to, fold, scratch_len) = (self.dst, self.fold, self.scratch_len());
+        // Folded pixels are written together: they take the bias each, and the residual if it lies as they do.
+        let mut bias = [0.0; MAX_LANES];
+        let bias = call.bias.map(|values| {
+            if fold == 1 {
+                return values;
+            }
+            bias.chunks_exact_mut(to.channels).take(fold).for_each(|pixel| pixel.copy_from_slice(values));
+            &bias[..fold * to.channels]
+        });
+        let (fused, apart) = match call.residual {
+            Some(residual) if fold > 1 && residual.ld != to.ld => (None, Some(residual)),
+            fused => (fused, None),
+        };
+        let floor = call.floor;
+        let call = Call {
+            bias,
+            residual: fused.map(|residual| Pixels::new(residual.data, fold * residual.ld)),
+            floor: if apart.is_some() { f32::NEG_INFINITY } else { floor },
+            dst_ld: fold * to.ld,
+            zeros: &self.zeros,
+            ..*call
+        };
+        let scratch = SharedMut::new(workspace);
+        let tasks = self.phases.iter().map(Gather::tasks).sum();
+        cx.exec.run(tasks, &|task, worker| {
+            let (mut task, mut packed) = (task, 0);
+            for phase in &self.phases {
+                if task < phase.tasks() {
+                    // SAFETY: no two tasks run on a worker at the same time.
+                    let scratch = unsafe { scratch.range(worker * scratch_len, scratch_len) };
+                    let packed = &call.packed[packed..packed + phase.panels.len];
+                    return phase.run_task(&Call { packed, ..call }, task, scratch);
+                }
+                task -= phase.tasks();
+                packed += phase.panels.len;
+            }
+        });
+        if let Some(residual) = apart {
+            add_residual(cx, residual, floor, &call.dst, to);
+        }
+    }
+
+    /// Algorithm and tile, in words.
+    pub(super) fn describe(&self) -> String {
+        let mut names: Vec<String> = self.phases.iter().map(Gather::describe).collect();
+        names.dedup();
+        let mut names = names.join(" / ");
+        if self.fold > 1 {
+            names += &format!(", {} pixels folded", self.fold);
+        }
+        if self.phases.len() > 1 { format!("{names}, {} phases", self.phases.len()) } else { names }
+    }
+}
+
+/// dst = max(dst + residual, floor), where tiles could not do it.
+fn add_residual(cx: &Context, residual: Pixels, floor: f32, dst: &SharedMut<f32>, map: Map) {
+    for_each_piece(cx.exec, map.pixels, 1024, |first, count, _| {
+        for pixel in first..first + count {
+            // SAFETY: a pixel of the destination, in this piece alone.
+            let dst = unsafe { dst.range(pixel * map.ld, map.channels) };
+            for (value, residual) in dst.iter_mut().zip(&residual.data[pixel * residual.ld..]) {
+                let sum = *value + residual;
+                // Keeps NaN, as tiles do.
+                *value = if sum < floor { floor } else { sum };
+            }
+        }
+    });
+}

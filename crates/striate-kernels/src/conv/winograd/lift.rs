@@ -1,0 +1,124 @@
+//! From maps to points: what the products take of a map.
+
+use super::transform::{OUT, POINTS, Transform};
+use crate::simd::Simd;
+
+/// Floats of a cache line.
+pub(super) const LINE: usize = 16;
+/// Floats of a row that lies as far from the next as L1 caches are long, or a part of that.
+const ALIASING: usize = 256;
+
+/// A batch of maps of the same extent, cut into tiles.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    rows: usize,
+    cols: usize,
+}
+
+impl Grid {
+    /// Tiles of 4 × 4 that cover `rows` × `cols` pixels.
+    pub(super) fn new(rows: usize, cols: usize) -> Self {
+        Self { rows: rows.div_ceil(OUT), cols: cols.div_ceil(OUT) }
+    }
+
+    /// Tiles of an image.
+    pub(super) fn tiles(self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// The image, row and column of a tile's first pixel.
+    #[inline(always)]
+    pub(super) fn place(self, tile: usize) -> [usize; 3] {
+        [tile / self.tiles(), tile / self.cols % self.rows * OUT, tile % self.cols * OUT]
+    }
+}
+
+/// A map that products are taken of.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    pub(super) grid: Grid,
+    /// The line of the map that a tile begins at, from that of its place, and how many lines there are; outside are
+    /// zeros.
+    pub(super) rows: (isize, usize),
+    pub(super) cols: (isize, usize),
+    /// Pixel distance.
+    pub(super) ld: usize,
+    /// A pixel outside.
+    pub(super) zeros: Vec<f32>,
+}
+
+impl Side {
+    /// Channels of a pixel.
+    pub(super) fn channels(&self) -> usize {
+        self.zeros.len()
+    }
+
+    /// From tile to tile at a point: whole lines.
+    pub(super) fn tile_len(&self) -> usize {
+        let len = self.channels().next_multiple_of(LINE);
+        if len.is_multiple_of(ALIASING) { len + LINE } else { len }
+    }
+
+    /// From point to point of so many tiles; the odd line keeps the points of a tile apart in the caches.
+    pub(super) fn point_len(&self, tiles: usize) -> usize {
+        tiles * self.tile_len() + LINE
+    }
+
+    /// Writes the transform of `tile`, of N × N pixels of `data`: whole lines of channels, points `far` apart.
+    ///
+    /// # Safety
+    /// `data` must hold the map, and `points` be writable for every point's [`tile_len`](Self::tile_len).
+    #[inline(always)]
+    pub(super) unsafe fn lift<S: Simd, T: Transform<N, POINTS>, const N: usize>(
+        &self,
+        s: S,
+        data: &[f32],
+        tile: usize,
+        points: *mut f32,
+        far: usize,
+    ) {
+        let [image, row, col] = self.grid.place(tile);
+        let (top, left) = (row as isize + self.rows.0, col as isize + self.cols.0);
+        let mut pixels = [[self.zeros.as_ptr(); N]; N];
+        for y in 0..N {
+            let row = top + y as isize;
+            if !(0..self.rows.1 as isize).contains(&row) {
+                continue;
+            }
+            let first = ((image * self.rows.1 + row as usize) * self.cols.1) as isize + left;
+            let first = data.as_ptr().wrapping_offset(first * self.ld as isize);
+            for x in 0..N {
+                if (0..self.cols.1 as isize).contains(&(left + x as isize)) {
+                    pixels[y][x] = first.wrapping_add(x * self.ld);
+                }
+            }
+        }
+        for channel in (0..self.channels()).step_by(S::LANES) {
+            let len = S::LANES.min(self.channels() - channel);
+            // SAFETY: pixels inside and the zeros hold all channels; the rest is the caller's contract.
+            unsafe {
+                let mut values = [[s.zero(); N]; N];
+                for y in 0..N {
+                    for x in 0..N {
+                        values[y][x] = s.load_up_to(pixels[y][x].add(channel), len);
+                    }
+                }
+                // The next tile's own pixels: rows are too short for the processor to see where they begin.
+                for y in N - OUT..N {
+                    for x in N - OUT..N {
+                        s.prefetch(pixels[y][x].wrapping_add(OUT * self.ld + channel));
+                    }
+                }
+                let columns = T::columns(s, values);
+                let mut point = points.add(channel);
+                for y in 0..POINTS {
+                    let line = T::line(s, columns[y]);
+                    for x in 0..POINTS {
+                        s.store(point.wrapping_add(x * far), line[x]);
+                    }
+                    point = point.wrapping_add(POINTS * far);
+                }
+            }
+        }
+    }
+}
