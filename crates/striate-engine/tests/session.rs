@@ -98,7 +98,7 @@ fn inference_agrees_for_every_batch_size() {
 #[test]
 fn a_batch_norm_behind_a_bias_that_changes_is_not_lost() {
     let mut graph = Graph::new("bias");
-    let mut input = |graph: &mut Graph, name: &str, ty| graph.push(name, Input { ty }, &[]).unwrap()[0];
+    let input = |graph: &mut Graph, name: &str, ty| graph.push(name, Input { ty }, &[]).unwrap()[0];
     let image = input(&mut graph, "image", Type::batched([1, 2, 2]));
     let bias = input(&mut graph, "bias", Type::single([1]));
     let parameter = |graph: &mut Graph, name: &str, dims: &[usize], value| {
