@@ -22,6 +22,9 @@ pub(crate) struct SummaryArgs {
     /// List the networks of the zoo
     #[arg(long, conflicts_with_all = ["net", "notation", "input", "batch", "classes", "auxiliary", "print"])]
     list: bool,
+    /// Explain the notation: its rules, words and attributes
+    #[arg(long, conflicts_with_all = ["list", "net", "notation", "input", "batch", "classes", "auxiliary", "print"])]
+    words: bool,
     /// The input in place of the network's own: channels x height x width
     #[arg(long, value_name = "CxHxW", value_parser = chw)]
     input: Option<[usize; 3]>,
@@ -42,15 +45,17 @@ pub(crate) struct SummaryArgs {
 const EXAMPLES: &str = "\
 Examples:
   striate summary --list
+  striate summary --words                         what a network as text may say
   striate summary vgg16 --batch 32
   striate summary resnet18 --input 3x64x64 --classes 10
   striate summary --notation '[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1,SOFTMAX' --input 3x32x32 --classes 10
   striate summary googlenet --print > my.net      then edit it, and: striate summary my.net
   striate summary resnet50 --format json | jq .total
 
-One multiply-accumulate (MAC) counts once; convolutions and fully connected layers are counted. Activations are the
-values that need memory of their own: what runs in place or only renames costs nothing. A receptive field is what an
-output sees of the input image: rows × columns, /the step to its neighbour's, @where the first one begins.";
+One multiply-accumulate (MAC) counts once; convolutions and fully connected layers are counted. \
+Activations are the values that need memory of their own: what runs in place or only renames costs nothing. \
+A receptive field is what an output sees of the input image: rows × columns, /the step to its neighbour's, \
+@where the first one begins.";
 
 /// A layer, as programs read it.
 #[derive(Serialize)]
@@ -108,6 +113,9 @@ impl SummaryArgs {
     pub(crate) fn run(self, format: Format) -> Result<()> {
         if self.list {
             return list(format);
+        }
+        if self.words {
+            return Ok(io::stdout().lock().write_all(notation::reference().as_bytes())?);
         }
         let wish = Wish { input: self.input, classes: self.classes, auxiliary: true };
         let graph = self.network.build(wish)?;
