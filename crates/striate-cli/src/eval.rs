@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use striate::prelude::*;
 use striate::train::evaluate::{UseError, classifier_shape};
 
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::options::{Format, Machine, positive, write_json};
-use crate::text::{duration, percent, shape, thousands};
+use crate::text::{duration, percent, thousands};
 
 /// Measure a model on labelled images it has not learned from.
 #[derive(Args, Debug)]
@@ -50,14 +50,9 @@ impl Eval {
     pub(crate) fn run(self, format: Format) -> Result<()> {
         let model = Model::open(&self.model)?;
         let data = Arc::new(data::open(&self.data, Split::Test)?);
-        let (input, classes) = classifier_shape(&model.graph)?;
+        let (_, classes) = classifier_shape(&model.graph)?;
         if data.classes().len() != classes {
             return Err(UseError::Classes { data: data.classes().len(), network: classes }.into());
-        }
-        if input[0] != data.shape()[0] {
-            let (input, image) = (shape(&input), shape(&data.shape()));
-            let text = format!("the model takes images of {input}, {} has {image}", self.data);
-            return Err(Failure::new(text).advise("choose the data it was trained for with --data"));
         }
         let batch = self.batch.min(data.len().max(1));
         let preprocess = &model.info.preprocess;

@@ -48,7 +48,7 @@ impl Failure {
     }
 
     /// The same as a fault of the command line.
-    pub(crate) fn as_usage(self) -> Self {
+    pub(crate) fn of_usage(self) -> Self {
         match self {
             Failure::Message { text, advice, .. } => Failure::Message { text, advice, usage: true },
             other => other,
@@ -75,6 +75,12 @@ impl Failure {
             }
         }
     }
+}
+
+/// Tells on standard error what is no failure but should be known.
+pub(crate) fn note(text: &str) {
+    let label = console::style("note:").yellow().bold().for_stderr();
+    let _ = writeln!(io::stderr().lock(), "{label} {text}");
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {

@@ -8,7 +8,7 @@ use striate::graph::notation::Defaults;
 use striate::prelude::*;
 use striate::zoo::{Options, ZooError};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, note};
 use crate::text::shape;
 
 /// The longest text a `.net` file may hold, in bytes.
@@ -107,13 +107,24 @@ impl NetworkArgs {
 fn from_zoo(name: &str, wish: Wish) -> Result<Graph> {
     let options =
         Options { input: wish.input, classes: wish.classes, auxiliary: wish.auxiliary, ..Options::default() };
-    zoo::build_with(name, &options).map_err(|error| match &error {
+    let built = zoo::build_with(name, &options).or_else(|error| {
+        // Heads for training sit deep in a network: a small image may reach its end but not theirs.
+        let without = Options { auxiliary: false, ..options };
+        match zoo::build_with(name, &without) {
+            Ok(network) if wish.auxiliary && wish.input.is_some() => {
+                note("the input is too small for the network's auxiliary heads; they are left out");
+                Ok(network)
+            }
+            _ => Err(error),
+        }
+    });
+    built.map_err(|error| match &error {
         ZooError::Unknown { .. } if Path::new(name).exists() => {
             let text = format!("{name} is no network");
             Failure::usage(text).advise("networks as text end in .net, models in .safetensors")
         }
         ZooError::Unknown { .. } => {
-            Failure::from(error).as_usage().advise("`striate summary --list` shows all networks")
+            Failure::from(error).of_usage().advise("`striate summary --list` shows all networks")
         }
         ZooError::Graph { .. } if wish.input.is_some() => {
             let input = shape(&wish.input.unwrap_or_default());
@@ -134,7 +145,7 @@ fn from_text(name: String, origin: &str, text: &str, wish: Wish) -> Result<Graph
     }
     notation::parse_with(text, &defaults).map_err(|errors| {
         let failure = Failure::new(errors.render(origin, text));
-        if origin == "--notation" { failure.as_usage() } else { failure }
+        if origin == "--notation" { failure.of_usage() } else { failure }
     })
 }
 

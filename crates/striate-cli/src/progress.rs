@@ -10,7 +10,7 @@ use striate::train::trainer::{EpochRecord, StepRecord};
 use crate::text::{duration, percent, thousands};
 
 /// The line of the epoch under way; the bar stands where the test's results will.
-const LINE: &str = "{prefix}  {bar:20.cyan/238}  {msg}";
+const LINE: &str = "{prefix}  {bar:20.cyan/238}  {wide_msg}";
 
 /// Watches a run.
 pub(crate) struct Progress {

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::network::{NetworkArgs, Wish};
 use crate::options::{Format, chw, positive, write_json};
 use crate::table::{Table, left, right};
-use crate::text::{bytes, count, percent, shape, thousands};
+use crate::text::{bytes, count, percent, plural, shape, thousands};
 
 /// Show a network layer by layer: shapes, parameters, multiplications, memory, receptive fields.
 #[derive(Args, Debug)]
@@ -185,34 +185,22 @@ impl SummaryArgs {
         most(&summary.layers, "parameters", |layer| layer.params as u64, &mut out)?;
         most(&summary.layers, "MACs", |layer| layer.macs, &mut out)?;
         if heads.params > 0 {
-            let Heads { count: heads_count, params, macs } = heads;
-            let plural = if heads_count == 1 { "head" } else { "heads" };
+            let Heads { number, params, macs } = heads;
             let verb = if self.auxiliary { "included above" } else { "not shown; --auxiliary shows them" };
-            let (params, macs) = (thousands(params), count(macs));
-            writeln!(
-                out,
-                "{heads_count} {plural} for training alone add {params} parameters and {macs} MACs ({verb})"
-            )?;
+            let (heads, params, macs) = (plural(number, "head"), thousands(params), count(macs));
+            writeln!(out, "{heads} for training alone: {params} parameters, {macs} MACs more ({verb})")?;
         }
-        let unread: Vec<&str> = summary
-            .layers
-            .iter()
-            .filter(|layer| layer.unread != [0; 2])
-            .map(|layer| layer.name.as_str())
-            .collect();
+        let skips = |layer: &&Layer| layer.unread != [0; 2];
+        let unread: Vec<&str> =
+            summary.layers.iter().filter(skips).map(|layer| layer.name.as_str()).collect();
         if !unread.is_empty() {
-            writeln!(
-                out,
-                "the strides of {} leave out pixels at the border, see the notes",
-                listed(&unread)
-            )?;
+            writeln!(out, "strides of {} skip rows or columns: see the notes", some_of(&unread))?;
         }
         out.flush()
     }
 
     fn write_totals(&self, total: &Total, out: &mut impl Write) -> io::Result<()> {
-        let images =
-            if self.batch == 1 { "one image".into() } else { format!("{} images", thousands(self.batch)) };
+        let images = plural(self.batch, "image");
         let mut line =
             |name: &str, value: String| writeln!(out, "{}  {value}", style(format!("{name:<11}")).bold());
         line("parameters", format!("{} ({})", thousands(total.params), bytes(4 * total.params as u64)))?;
@@ -233,7 +221,7 @@ fn println() -> io::Result<()> {
 
 /// What heads that exist in training only add.
 struct Heads {
-    count: usize,
+    number: usize,
     params: usize,
     macs: u64,
 }
@@ -242,7 +230,7 @@ impl Heads {
     fn of(graph: &Graph, inference: &Graph) -> Self {
         let [all, main] = [graph, inference].map(|graph| analysis::summarise(graph).total);
         Self {
-            count: graph.outputs().len().saturating_sub(inference.outputs().len()),
+            number: graph.outputs().len().saturating_sub(inference.outputs().len()),
             params: all.params - main.params,
             macs: all.macs - main.macs,
         }
@@ -287,7 +275,6 @@ fn pair<T: PartialEq + std::fmt::Display>([rows, columns]: [T; 2]) -> String {
 /// Says where most of something is: the third of the network and the operation that have most of it together, and
 /// their largest layers.
 fn most(layers: &[Layer], what: &str, of: impl Fn(&Layer) -> u64, out: &mut impl Write) -> io::Result<()> {
-    const SHOWN: usize = 3;
     const THIRDS: [&str; 3] = ["early", "middle", "late"];
     let total: u64 = layers.iter().map(&of).sum();
     let mut groups: Vec<((usize, &str), Vec<&Layer>)> = Vec::new();
@@ -304,23 +291,19 @@ fn most(layers: &[Layer], what: &str, of: impl Fn(&Layer) -> u64, out: &mut impl
     };
     let share = percent(sum(&members) as f64 / total as f64);
     members.sort_by_key(|layer| std::cmp::Reverse(of(layer)));
-    let names: Vec<&str> = members.iter().take(SHOWN).map(|layer| layer.name.as_str()).collect();
-    let first = if members.len() > SHOWN { "above all " } else { "" };
-    writeln!(
-        out,
-        "{:<26}{share:>7} in {} {op}: {first}{}",
-        format!("most {what}"),
-        THIRDS[third],
-        listed(&names)
-    )
+    let names: Vec<&str> = members.iter().map(|layer| layer.name.as_str()).collect();
+    let what = format!("most {what}");
+    writeln!(out, "{what:<26}{share:>7} in {} {op}: {}", THIRDS[third], some_of(&names))
 }
 
-/// `a, b and c`.
-fn listed(names: &[&str]) -> String {
+/// `a, b, c and 4 more`.
+fn some_of(names: &[&str]) -> String {
+    const SHOWN: usize = 3;
     match names {
         [] => String::new(),
         [one] => (*one).into(),
-        [some @ .., last] => format!("{} and {last}", some.join(", ")),
+        [some @ .., last] if names.len() <= SHOWN => format!("{} and {last}", some.join(", ")),
+        _ => format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
     }
 }
 

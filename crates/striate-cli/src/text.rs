@@ -59,6 +59,16 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// `1 epoch`, `2 epochs`, `10 classes`.
+pub(crate) fn plural(number: usize, thing: &str) -> String {
+    let ending = match thing {
+        _ if number == 1 => "",
+        thing if thing.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{} {thing}{ending}", thousands(number))
+}
+
 /// `3×224×224`.
 pub(crate) fn shape(dims: &[usize]) -> String {
     let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
@@ -78,6 +88,7 @@ mod tests {
             [0.0134, 4.24, 185.0, 3723.0].map(Duration::from_secs_f64).map(duration),
             ["13 ms", "4.2 s", "3:05", "1:02:03"]
         );
+        assert_eq!(plural(1, "epoch") + &plural(10, "class"), "1 epoch10 classes");
         assert_eq!((percent(0.99214), shape(&[3, 224, 224])), ("99.21 %".into(), "3×224×224".into()));
     }
 }

@@ -12,12 +12,13 @@ use std::time::Duration;
 use striate::prelude::*;
 use striate::train::run_folder::RunError;
 use striate::train::schedule::Schedule;
+use striate::train::trainer::TrainError;
 
 use crate::failure::{Failure, Result};
 use crate::network::NetworkArgs;
 use crate::options::{Format, Machine, positive, write_json};
 use crate::progress::Progress;
-use crate::text::{bytes, count, duration, percent, shape, thousands};
+use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
 
 /// Train a network on labelled images.
 ///
@@ -62,7 +63,8 @@ Schedules (spans: 30ep epochs, 500it iterations):
   multistep:32000,48000     times 0.1 at these iterations; factor=F
   cosine:min=0.01           down to a hundredth along half a cosine
   onecycle:0.3              up for 0.3 of the run, then down; div=, final_div=, anneal=
-  plateau:0.1,patience=3    times 0.1 when the test loss no longer falls
+  plateau:0.1,patience=3    times 0.1 when the test loss no longer falls, or with
+                            goal=max the test accuracy no longer rises
   warmup:5ep+RULE           a linear rise before any of them but onecycle";
 
 /// How it is trained: what a run's result depends on besides network and data.
@@ -138,15 +140,6 @@ impl Recipe {
     }
 }
 
-/// A run, ready to start.
-struct Run {
-    config: TrainConfig,
-    network: Graph,
-    data: [Arc<Dataset>; 2],
-    folder: RunFolder,
-    resumed: bool,
-}
-
 /// The outcome, as programs read it.
 #[derive(Serialize)]
 struct Outcome<'a> {
@@ -166,22 +159,16 @@ struct Outcome<'a> {
 
 impl Train {
     pub(crate) fn run(self, format: Format) -> Result<()> {
-        let run = if self.resume { self.resumed()? } else { self.fresh()? };
-        let Run { config, network, data, folder, resumed } = run;
-        let path = folder.path().to_path_buf();
+        let mut trainer = if self.resume { self.resumed()? } else { self.fresh()? };
+        let config = trainer.config().clone();
+        let path = trainer.folder().path().to_path_buf();
+        let place = path.display().to_string();
+        let mut heading = heading(&trainer, &self.machine);
+        heading.push(fact("run", &[place, if self.resume { "resumed".into() } else { String::new() }]));
         let mut progress = Progress::new(config.epochs);
-        for line in heading(&config, &network, &data, &self.machine) {
+        for line in heading {
             progress.say(&line);
         }
-        let place = path.display().to_string();
-        progress.say(&fact("run", &[place, if resumed { "resumed".into() } else { String::new() }]));
-        let threads = self.machine.threads();
-        let trainer = Trainer::new(config.clone(), network, data, folder, threads);
-        let mut trainer = trainer.inspect_err(|_| {
-            if !resumed {
-                discard(&path)
-            }
-        })?;
         let report = trainer.run(&mut |event| {
             if let Event::Start { step, steps, memory } = event {
                 let from =
@@ -193,11 +180,22 @@ impl Train {
         });
         progress.finish();
         let report = report.map_err(|error| {
-            let next =
-                format!("`striate train --resume --run {}` goes on from the last checkpoint", path.display());
+            // The same steps again would end the same.
+            let diverged = matches!(error, TrainError::Diverged { .. });
             let failure = Failure::from(error);
             let has_checkpoint = path.join("checkpoints/latest.safetensors").exists();
-            if has_checkpoint && !resumed { failure.advise(next) } else { failure }
+            if diverged {
+                failure.advise(format!(
+                    "begin a new run with --lr below {:?}, or with a warm-up as in --schedule warmup:1+cosine",
+                    config.lr
+                ))
+            } else if has_checkpoint && !self.resume {
+                let run = path.display();
+                failure
+                    .advise(format!("`striate train --resume --run {run}` goes on from the last checkpoint"))
+            } else {
+                failure
+            }
         })?;
         let outcome = Outcome {
             network: &config.network,
@@ -219,7 +217,7 @@ impl Train {
     }
 
     /// A new run.
-    fn fresh(&self) -> Result<Run> {
+    fn fresh(&self) -> Result<Trainer> {
         if !self.network.is_given() {
             let next = "name one, as in `striate train lenet5`, or go on with a run: --resume --run DIR";
             return Err(Failure::usage("no network is named").advise(next));
@@ -231,6 +229,7 @@ impl Train {
         let mut config = TrainConfig::new(&network, source)?;
         self.recipe.apply(&mut config);
         config.isa = self.machine.isa().name().into();
+        config.check().map_err(|error| Failure::from(error).of_usage())?;
         let folder = match &self.run {
             Some(path) => RunFolder::create(path, &config).map_err(|error| match error {
                 RunError::Exists(_) => {
@@ -244,11 +243,13 @@ impl Train {
             })?,
             None => numbered(&config, train.name())?,
         };
-        Ok(Run { config, network, data, folder, resumed: false })
+        let path = folder.path().to_path_buf();
+        let trainer = Trainer::new(config, network, data, folder, self.machine.threads());
+        Ok(trainer.inspect_err(|_| discard(&path))?)
     }
 
     /// The run in the folder; options that say something else than its configuration are refused.
-    fn resumed(&self) -> Result<Run> {
+    fn resumed(&self) -> Result<Trainer> {
         let Some(path) = &self.run else {
             let next = "name the folder of the run: --resume --run runs/lenet5-mnist-1";
             return Err(Failure::usage("--resume needs --run DIR").advise(next));
@@ -257,35 +258,23 @@ impl Train {
             RunError::NoRun(_) => Failure::from(error).advise("without --resume a new run is made there"),
             error => error.into(),
         })?;
-        let config: TrainConfig = folder.config()?;
-        let data = open(self.recipe.data.as_deref().unwrap_or(&config.data))?;
-        let network = notation::parse(&config.notation).map_err(|errors| {
-            Failure::new(errors.render(&format!("{}/config.json", path.display()), &config.notation))
-        })?;
-
+        let trainer = Trainer::resume(folder, self.machine.threads())?;
+        let config = trainer.config();
         let mut asked = config.clone();
         self.recipe.apply(&mut asked);
         if let Some(isa) = self.machine.isa {
             asked.isa = isa.name().into();
         }
         if self.network.is_given() {
-            let [train, _] = &data;
+            let [train, _] = trainer.data();
             let named = self.network.build_for(train.shape(), train.classes().len())?;
             asked.notation = notation::print(&named)?;
             if asked.notation != config.notation {
                 asked.network = self.network.net.clone().unwrap_or(named.name);
             }
         }
-        refuse_changes(&config, &asked, path)?;
-        let isa: Isa =
-            config.isa.parse().map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-        if !isa.is_present() {
-            let text = format!(
-                "the run was begun with {isa}, which this processor does not have: it rounds otherwise"
-            );
-            return Err(Failure::new(text).advise("resume it where it was begun, or begin a new run here"));
-        }
-        Ok(Run { config, network, data, folder, resumed: true })
+        refuse_changes(config, &asked, path)?;
+        Ok(trainer)
     }
 }
 
@@ -343,7 +332,7 @@ fn numbered(config: &TrainConfig, data: &str) -> Result<RunFolder> {
 
 /// Removes a run that never started: its own files, and the folders where nothing else is in them.
 fn discard(path: &Path) {
-    for file in ["config.json", "log.jsonl", "lock"] {
+    for file in ["config.json", "log.jsonl", ".striate-lock"] {
         let _ = fs::remove_file(path.join(file));
     }
     let _ = fs::remove_dir(path.join("checkpoints"));
@@ -351,17 +340,18 @@ fn discard(path: &Path) {
 }
 
 /// What is known before the start.
-fn heading(
-    config: &TrainConfig,
-    network: &Graph,
-    [train, test]: &[Arc<Dataset>; 2],
-    machine: &Machine,
-) -> [String; 4] {
+fn heading(trainer: &Trainer, machine: &Machine) -> Vec<String> {
+    let (config, network, [train, test]) = (trainer.config(), trainer.network(), trainer.data());
     let macs = analysis::summarise(&network.inference()).total.macs;
     let input = network.image().map_or_else(String::new, |value| shape(&network.ty(value).dims));
     let penalty =
         |name: &str, value: f32| if value > 0.0 { format!("{name} {value}") } else { String::new() };
     let nesterov = if config.nesterov { " (Nesterov)" } else { "" };
+    let momentum = match config.schedule.momentum() {
+        _ if config.momentum == 0.0 => "no momentum".into(),
+        Some([from, peak, to]) => format!("momentum {from} → {peak} → {to}{nesterov}"),
+        None => format!("momentum {}{nesterov}", config.momentum),
+    };
     let network = [
         config.network.clone(),
         format!("input {input}"),
@@ -372,19 +362,19 @@ fn heading(
         config.data.clone(),
         format!("{} images to learn from, {} to test on", thousands(train.len()), thousands(test.len())),
         shape(&train.shape()),
-        format!("{} classes", train.classes().len()),
+        plural(train.classes().len(), "class"),
     ];
     let recipe = [
-        format!("{} epochs of batches of {}", config.epochs, config.batch),
+        format!("{} of batches of {}", plural(config.epochs as usize, "epoch"), config.batch),
         format!("lr {} {}", config.lr, config.schedule),
-        format!("momentum {}{nesterov}", config.momentum),
+        momentum,
         penalty("weight decay", config.weight_decay),
         penalty("label smoothing", config.label_smoothing),
         format!("augment {}", config.augment),
         format!("seed {}", config.seed),
     ];
-    let machine = [format!("{} threads", machine.threads()), config.isa.clone()];
-    [fact("network", &network), fact("data", &data), fact("recipe", &recipe), fact("machine", &machine)]
+    let machine = [plural(machine.threads(), "thread"), config.isa.clone()];
+    vec![fact("network", &network), fact("data", &data), fact("recipe", &recipe), fact("machine", &machine)]
 }
 
 /// A line of what is known before the start; parts that do not fit go to the next line.

@@ -1,6 +1,7 @@
 //! Why a graph cannot be planned or a plan cannot run.
 
 use crate::parameters::ParameterMismatch;
+use striate_graph::DType;
 use striate_kernels::loss::LossError;
 
 /// Why a graph cannot be planned.
@@ -53,6 +54,16 @@ pub enum RunError {
         name: String,
         /// The names there are.
         known: String,
+    },
+    /// A value of other elements.
+    #[error("{name} has elements of type {has:?}, not {asked:?}")]
+    Elements {
+        /// The value.
+        name: String,
+        /// What it has.
+        has: DType,
+        /// What was asked for.
+        asked: DType,
     },
     /// A tensor of the wrong size.
     #[error("{name} takes {expected} elements, but got {found}")]

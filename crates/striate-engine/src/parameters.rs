@@ -62,7 +62,7 @@ impl Parameters {
         for (node, parameter, _) in graph.parameters() {
             match self.get(&node.name) {
                 None => mismatch.missing.push(node.name.clone()),
-                Some(tensor) if tensor.dims != parameter.dims => {
+                Some(tensor) if tensor.dims != parameter.dims || !tensor.is_whole() => {
                     mismatch.shapes.push((node.name.clone(), parameter.dims.clone(), tensor.dims.clone()));
                 }
                 Some(_) => {}

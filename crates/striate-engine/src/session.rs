@@ -6,6 +6,7 @@ use crate::lower::Frame;
 use crate::parameters::Parameters;
 use crate::plan::{Plan, Port};
 use crate::{Tensor, threads};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 use striate_graph::DType;
 use striate_kernels::{Context, Executor};
@@ -86,7 +87,11 @@ impl Session {
     /// # Errors
     /// When there is no such input.
     pub fn input(&mut self, name: &str) -> Result<&mut [f32], RunError> {
-        let place = find(&self.plan.inputs, "input", name)?.place;
+        self.input_of(name, DType::F32)
+    }
+
+    fn input_of(&mut self, name: &str, dtype: DType) -> Result<&mut [f32], RunError> {
+        let place = find(&self.plan.inputs, "input", name, dtype)?.place;
         // SAFETY: no step is running, and the slice borrows `self` mutably.
         Ok(unsafe { self.arena.write(place.offset, place.extent()) })
     }
@@ -96,7 +101,7 @@ impl Session {
     /// # Errors
     /// When there is no such input.
     pub fn input_u32(&mut self, name: &str) -> Result<&mut [u32], RunError> {
-        Ok(bytemuck::cast_slice_mut(self.input(name)?))
+        Ok(bytemuck::cast_slice_mut(self.input_of(name, DType::U32)?))
     }
 
     /// Whether there is an input of this name.
@@ -109,7 +114,7 @@ impl Session {
     /// # Errors
     /// When there is no such input, or the number of elements differs.
     pub fn set_input(&mut self, name: &str, data: &[f32]) -> Result<(), RunError> {
-        let port = find(&self.plan.inputs, "input", name)?;
+        let port = find(&self.plan.inputs, "input", name, DType::F32)?;
         let expected = port.place.elements();
         if data.len() != expected {
             return Err(RunError::Size { name: name.into(), expected, found: data.len() });
@@ -125,7 +130,7 @@ impl Session {
     /// # Errors
     /// When there is no such output.
     pub fn output(&self, name: &str) -> Result<Tensor, RunError> {
-        let port = find(&self.plan.outputs, "output", name)?;
+        let port = find(&self.plan.outputs, "output", name, DType::F32)?;
         let mut dims = port.ty.dims.clone();
         if port.ty.batched {
             dims.insert(0, self.plan.options.batch);
@@ -140,9 +145,12 @@ impl Session {
     /// A scalar output, such as the loss.
     ///
     /// # Errors
-    /// When there is no such output.
+    /// When there is no such output, or it has more than one element.
     pub fn scalar(&self, name: &str) -> Result<f32, RunError> {
-        let place = find(&self.plan.outputs, "output", name)?.place;
+        let place = find(&self.plan.outputs, "output", name, DType::F32)?.place;
+        if place.elements() != 1 {
+            return Err(RunError::Size { name: name.into(), expected: place.elements(), found: 1 });
+        }
         // SAFETY: no step is running.
         Ok(unsafe { self.arena.read(place.offset, 1) }[0])
     }
@@ -153,7 +161,7 @@ impl Session {
     /// # Errors
     /// When there is no such output.
     pub fn rows(&self, name: &str) -> Result<impl Iterator<Item = &[f32]>, RunError> {
-        let place = find(&self.plan.outputs, "output", name)?.place;
+        let place = find(&self.plan.outputs, "output", name, DType::F32)?.place;
         // SAFETY: no step is running.
         let data = unsafe { self.arena.read(place.offset, place.extent()) };
         Ok(data.chunks(place.ld).map(move |row| &row[..place.channels()]))
@@ -193,16 +201,22 @@ impl Session {
             writes: &step.writes,
             workspace: step.workspace,
             prepared: step.prepared,
+            taken: Cell::new(0),
         };
         (step.kernel)(&frame)
     }
 }
 
-fn find<'a>(ports: &'a [Port], what: &'static str, name: &str) -> Result<&'a Port, RunError> {
-    ports.iter().find(|port| port.name == name).ok_or_else(|| {
+fn find<'a>(ports: &'a [Port], what: &'static str, name: &str, dtype: DType) -> Result<&'a Port, RunError> {
+    let port = ports.iter().find(|port| port.name == name).ok_or_else(|| {
         let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
         RunError::Unknown { what, name: name.into(), known: names.join(", ") }
-    })
+    })?;
+    if port.ty.dtype == dtype {
+        Ok(port)
+    } else {
+        Err(RunError::Elements { name: name.into(), has: port.ty.dtype, asked: dtype })
+    }
 }
 
 enum Direction {
@@ -212,7 +226,6 @@ enum Direction {
 
 /// Copies between logical order and the order of a place: maps are channels-last there.
 fn copy_logical(port: &Port, src: &[f32], dst: &mut [f32], direction: Direction) {
-    debug_assert!(port.ty.dtype == DType::F32, "{}", port.name);
     let place = port.place;
     let is_map = port.ty.dims.len() == 3;
     let [n, h, w, c] = place.shape;

@@ -20,6 +20,11 @@ impl Tensor {
         Self { dims, data }
     }
 
+    /// Whether it has as many elements as its dimensions say.
+    pub fn is_whole(&self) -> bool {
+        self.dims.iter().product::<usize>() == self.data.len()
+    }
+
     /// All elements `value`.
     pub fn full(dims: impl Into<Vec<usize>>, value: f32) -> Self {
         let dims = dims.into();

@@ -102,14 +102,14 @@ fn extend(
     statics: &mut HashMap<Value, bool>,
 ) {
     let [norm, addition, relu] = takes_chain(&root.op);
-    let weights_static = root.inputs.len() > 1 && is_static(graph, root.inputs[1], statics);
+    let foldable = root.inputs.len() > 1 && root.inputs[1..].iter().all(|v| is_static(graph, *v, statics));
     while let Some(reader) = unit.output.and_then(sole_reader) {
         let (node, value) = (graph.node(reader), unit.output.expect("it has a reader"));
         let chain = &mut unit.chain;
         match &node.op {
             Op::BatchNorm(BatchNorm { training: false, .. })
                 if norm
-                    && weights_static
+                    && foldable
                     && chain.norm.is_none()
                     && chain.residual.is_none()
                     && node.inputs[0] == value

@@ -31,7 +31,7 @@ struct Differentiable {
 impl Differentiable {
     /// Σ of all outputs, each along a random direction, which is an input of the graph.
     fn new(case: &Case) -> Self {
-        let mut graph = training_mode(&case.graph);
+        let mut graph = training_mode(&case.graph).unwrap();
         let outputs: Vec<Value> = graph.outputs().iter().map(|output| output.value).collect();
         let along = outputs.into_iter().enumerate().map(|(index, output)| {
             let name = format!("{ALONG}{index}");

@@ -79,7 +79,7 @@ fn all_outputs_of_a_fused_node_are_there_for_the_next() {
         let x = net.input("x", [3, 2, 2]);
         [net.batch_norm("bn", x, BatchNorm::default())]
     });
-    let mut graph = training_mode(&case.graph);
+    let mut graph = training_mode(&case.graph).unwrap();
     let [y, mean, _] = graph.find("bn").unwrap().1.outputs[..] else { unreachable!("it is in training") };
     let doubled = graph.push("doubled", Scale { factor: 2.0 }, &[mean]).unwrap()[0];
     let relu = Activation { kind: ActivationKind::Relu };

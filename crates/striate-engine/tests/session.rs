@@ -3,7 +3,7 @@
 use striate_engine::{Isa, Parameters, Plan, PlanOptions, Session};
 use striate_graph::ops::*;
 use striate_graph::training::{self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS};
-use striate_graph::{Builder, Graph};
+use striate_graph::{Builder, Graph, Type};
 
 /// Convolution, batch norm, a residual block, an inception block, dropout: everything that plans fuse or alias.
 fn network() -> Graph {
@@ -33,7 +33,8 @@ fn network() -> Graph {
 
 fn train(steps: usize, threads: usize, isa: Isa) -> (Vec<f32>, Parameters) {
     let graph = training::classifier(&network(), &ClassifierTraining::default()).unwrap();
-    let mut session = Session::new(Plan::new(&graph, PlanOptions { batch: 8, threads, isa }).unwrap()).unwrap();
+    let mut session =
+        Session::new(Plan::new(&graph, PlanOptions { batch: 8, threads, isa }).unwrap()).unwrap();
     let mut parameters = Parameters::init(&graph, 7);
     session.load(&parameters).unwrap();
     let mut losses = Vec::new();
@@ -92,4 +93,45 @@ fn inference_agrees_for_every_batch_size() {
             assert!((a - b).abs() < 1e-5, "image {index}: {a} alone, {b} in a batch");
         }
     }
+}
+
+#[test]
+fn a_batch_norm_behind_a_bias_that_changes_is_not_lost() {
+    let mut graph = Graph::new("bias");
+    let mut input = |graph: &mut Graph, name: &str, ty| graph.push(name, Input { ty }, &[]).unwrap()[0];
+    let image = input(&mut graph, "image", Type::batched([1, 2, 2]));
+    let bias = input(&mut graph, "bias", Type::single([1]));
+    let parameter = |graph: &mut Graph, name: &str, dims: &[usize], value| {
+        let init = striate_graph::Init::Constant(value);
+        graph.push(name, Parameter { dims: dims.to_vec(), role: Role::Statistic, init }, &[]).unwrap()[0]
+    };
+    let weights = parameter(&mut graph, "w", &[1, 1, 1, 1], 1.0);
+    let norm = [("gamma", 3.0), ("beta", 0.5), ("mean", 1.0), ("var", 4.0)]
+        .map(|(name, value)| parameter(&mut graph, name, &[1], value));
+    let x = graph.push("conv", Conv2d::new(1, 1), &[image, weights, bias]).unwrap()[0];
+    let inputs = [&[x][..], &norm].concat();
+    let y = graph.push("bn", BatchNorm::default(), &inputs).unwrap()[0];
+    graph.add_output("main", y);
+    let mut session = Session::new(Plan::new(&graph, PlanOptions::new(1)).unwrap()).unwrap();
+    session.load(&Parameters::init(&graph, 0)).unwrap();
+    session.set_input("image", &[0.0, 1.0, 2.0, 3.0]).unwrap();
+    session.set_input("bias", &[1.0]).unwrap();
+    session.run().unwrap();
+    for (x, y) in [0.0f32, 1.0, 2.0, 3.0].iter().zip(session.output("main").unwrap().data) {
+        assert!((y - (3.0 * x / 2.0 + 0.5)).abs() < 1e-4, "{x} became {y}");
+    }
+}
+
+#[test]
+fn values_are_asked_for_as_what_they_are() {
+    let graph = training::classifier(&network(), &ClassifierTraining::default()).unwrap();
+    let options = PlanOptions { threads: 0, ..PlanOptions::new(2) };
+    let mut session = Session::new(Plan::new(&graph, options).unwrap()).unwrap();
+    assert!(session.set_input(LABELS, &[0.0, 1.0]).unwrap_err().to_string().contains("U32"));
+    assert!(session.input_u32("image").unwrap_err().to_string().contains("F32"));
+    assert!(session.input("imgae").unwrap_err().to_string().contains("there are: image"));
+    assert!(session.scalar(training::LOGITS).is_err());
+    let mut short = Parameters::init(&graph, 0);
+    short.0.get_mut("fc.bias").unwrap().data.pop();
+    assert!(session.load(&short).unwrap_err().to_string().contains("fc.bias"));
 }

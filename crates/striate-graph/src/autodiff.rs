@@ -125,7 +125,13 @@ pub fn gradients_from(
     }
     let mut gradient: Vec<Option<Value>> = vec![None; depends.len()];
     for (value, seed) in seeds {
-        gradient[value.index()] = Some(*seed);
+        gradient[value.index()] = Some(match gradient[value.index()] {
+            Some(sum) => {
+                let name = graph.unique_name("seeds");
+                graph.push(name, Binary::ADD, &[sum, *seed]).map_err(GraphErrors)?[0]
+            }
+            None => *seed,
+        });
     }
     let mut errors = Vec::new();
     for node in forward.iter().rev() {

@@ -44,6 +44,8 @@ pub enum Problem {
     TooLarge,
     #[error("the name '{0}' is taken")]
     NameTaken(String),
+    #[error("the name '{0}' is that of an input of training")]
+    Reserved(String),
     #[error("no gradient reaches through {op}")]
     NoGradient { op: &'static str },
     #[error("the network has no output")]
@@ -86,6 +88,7 @@ impl Problem {
             }
             Problem::TooLarge => "reduce the channels, the features or the image size".into(),
             Problem::NameTaken(name) => format!("rename one of the two '{name}'"),
+            Problem::Reserved(name) => format!("rename '{name}'"),
             Problem::NoGradient { .. } => "exclude it from what is differentiated".into(),
             Problem::NoOutput => "mark the last value as the output".into(),
         }

@@ -34,12 +34,18 @@ impl Init {
     pub const ONES: Init = Init::Constant(1.0);
 }
 
-/// `(fan_in, fan_out)` of a weight tensor: (out, in, kh, kw) or (out, in); others count all but the first
-/// dimension as inputs.
+/// `(fan_in, fan_out)` of a weight tensor: (out, in, kh, kw), (out, in), or locally connected (positions, out, in, kh, kw).
+///
+/// As PyTorch counts them: of a transposed convolution's (in, out/groups, kh, kw) the second dimension is the fan in, and
+/// groups do not lessen the fan out.
 pub fn fans(dims: &[usize]) -> (usize, usize) {
     match dims {
         [] => (1, 1),
         [n] => (*n, *n),
+        [_positions, out, input, window @ ..] if window.len() == 2 => {
+            let window: usize = window.iter().product();
+            (input * window, out * window)
+        }
         [out, input, window @ ..] => {
             let window: usize = window.iter().product();
             (input * window, out * window)

@@ -11,7 +11,7 @@ pub fn legalise(graph: &Graph) -> Graph {
             let mut inputs = inputs.to_vec();
             if !conv.padding.is_none() {
                 let pad = Pad { padding: conv.padding, mode: conv.padding_mode, channels: [0; 2] };
-                let name = new.unique_name(&format!("{}/pad", node.name));
+                let name = graph.unique_name(&format!("{}/pad", node.name));
                 inputs[0] =
                     new.push(name, pad, &inputs[..1]).expect("the convolution checked its padding")[0];
             }

@@ -1,7 +1,7 @@
 //! Training is a graph too: forward, loss, gradients and update in one.
 
 use crate::autodiff::gradients;
-use crate::error::GraphErrors;
+use crate::error::{GraphErrors, NodeError, Problem};
 use crate::ops::{
     BatchNorm, Binary, CrossEntropy, Dropout, GlobalPool, Input, MaxPool2d, Op, Parameter, PoolKind, Role,
     Scale, SgdUpdate,
@@ -68,7 +68,8 @@ impl Default for ClassifierTraining {
 /// # Errors
 /// Every node that cannot be trained.
 pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphErrors> {
-    let mut graph = training_mode(net);
+    reserve(net, &[LABELS])?;
+    let mut graph = training_mode(net)?;
     let heads: Vec<Value> = graph.outputs().iter().map(|o| graph.before_softmax(o.value)).collect();
     let labels = input(&mut graph, LABELS, Type::batched([]).of(DType::U32));
     let mut total: Option<Value> = None;
@@ -84,11 +85,11 @@ pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphE
         });
     }
     let Some(loss) = total else {
-        return Err(GraphErrors(vec![crate::NodeError {
+        return Err(GraphErrors(vec![NodeError {
             node: graph.name.clone(),
             op: "network",
             inputs: Vec::new(),
-            problem: crate::Problem::NoOutput,
+            problem: Problem::NoOutput,
         }]));
     };
     let logits = heads[0];
@@ -101,10 +102,14 @@ pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphE
 
 /// The network in training mode: batch norm by the batch's statistics, dropout active (with the input [`STEP`]),
 /// maximum pools keeping their indices; conveniences spelled out.
-pub fn training_mode(net: &Graph) -> Graph {
+///
+/// # Errors
+/// Where a node is named [`STEP`].
+pub fn training_mode(net: &Graph) -> Result<Graph, GraphErrors> {
+    reserve(net, &[STEP])?;
     let mut step = None;
     let mut streams = 0;
-    legalise(net).rewrite(|new, node, inputs| {
+    Ok(legalise(net).rewrite(|new, node, inputs| {
         let mut inputs = inputs.to_vec();
         let op: Op = match &node.op {
             Op::BatchNorm(norm) => BatchNorm { training: true, ..*norm }.into(),
@@ -119,7 +124,7 @@ pub fn training_mode(net: &Graph) -> Graph {
             other => other.clone(),
         };
         new.push(node.name.clone(), op, &inputs).expect("training mode keeps types")
-    })
+    }))
 }
 
 /// Appends the gradients of `loss` and the update of every trained parameter.
@@ -127,6 +132,7 @@ pub fn training_mode(net: &Graph) -> Graph {
 /// # Errors
 /// Every node between that is not differentiable.
 pub fn append_updates(graph: &mut Graph, loss: Value, sgd: &Sgd) -> Result<(), GraphErrors> {
+    reserve(graph, &[LEARNING_RATE, MOMENTUM])?;
     let trained: Vec<(String, Role, Value)> = graph
         .parameters()
         .filter(|(_, parameter, _)| parameter.role.is_trained())
@@ -165,4 +171,13 @@ fn append(
 
 fn input(graph: &mut Graph, name: &str, ty: Type) -> Value {
     graph.push(name, Input { ty }, &[]).expect("the names of training's own inputs are free")[0]
+}
+
+/// Refuses a network with a node that has the name of one of training's own inputs.
+fn reserve(net: &Graph, names: &[&str]) -> Result<(), GraphErrors> {
+    let taken = names.iter().filter_map(|name| net.find(name));
+    let errors: Vec<NodeError> = taken
+        .map(|(_, node)| net.error(&node.name, &node.op, &node.inputs, Problem::Reserved(node.name.clone())))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(GraphErrors(errors)) }
 }

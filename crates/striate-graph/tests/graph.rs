@@ -132,3 +132,19 @@ fn padding_modes_are_spelled_out_for_training() {
     let graph = training::classifier(&net.finish().unwrap(), &ClassifierTraining::default()).unwrap();
     assert!(graph.nodes().any(|(_, node)| matches!(node.op, Op::PadBackward(_))));
 }
+
+#[test]
+fn names_of_trainings_own_inputs_are_reserved() {
+    let mut net = Builder::new("names");
+    let x = net.input("image", [1, 8, 8]);
+    let x = net.linear(training::LABELS, x, Linear::new(4));
+    net.output(x);
+    let error = training::classifier(&net.finish().unwrap(), &ClassifierTraining::default()).unwrap_err();
+    assert!(error.to_string().contains("rename 'labels'"), "{error}");
+}
+
+#[test]
+fn locally_connected_weights_count_the_inputs_of_a_window() {
+    assert_eq!(striate_graph::fans(&[36, 16, 3, 5, 5]), (75, 400));
+    assert_eq!(striate_graph::fans(&[16, 3, 5, 5]), (75, 400));
+}

@@ -1,4 +1,4 @@
-//! Model files in and out: safetensors and ONNX
+//! Model files in and out: safetensors, written so that an interrupted write leaves the old file.
 #![forbid(unsafe_code)]
 
 pub mod atomic;

@@ -59,9 +59,11 @@ pub struct Epilogue<'a> {
 pub enum Gate<'a> {
     /// As it is: no ReLU followed.
     Open,
-    /// Through the ReLU that followed directly; which elements it passed is computed again from the source.
+    /// Through the ReLU that followed directly; which elements it passed, NaN among them, is computed again from
+    /// the source.
     Relu,
-    /// Through a ReLU that followed an addition; it passed the elements where its result, given, is positive.
+    /// Through a ReLU that followed an addition; it passed the elements where its result, given, is positive or
+    /// NaN.
     ReluOf(Pixels<'a>),
 }
 
@@ -88,7 +90,8 @@ impl BatchNorm {
         (3 * self.chunks()).max(3) * self.channels
     }
 
-    /// The batch's mean and 1/√(biased variance + ε) of each channel; updates the running averages.
+    /// The batch's mean and 1/√(biased variance + ε) of each channel; updates the running averages. Where an
+    /// element is not finite, or the variance overflows, the deviation and the running variance become NaN.
     ///
     /// Accurate where the mean is large beside the deviation: sums are of differences to the mean of at least
     /// each chunk's first 64th. (Then the sum of squares cannot be more than 64 times the true one, so no more
@@ -147,11 +150,14 @@ impl BatchNorm {
                     squares[c] += square[c] as f64 + e * (2.0 * sum[c] as f64 + count * e);
                 }
             }
+            // Rounding may have gone below 0; what overflowed has no variance, and 1/∞ must not pass for one.
+            let valid = |square: f64| if square.is_finite() { square.max(0.0) } else { f64::NAN };
+            squares.iter_mut().for_each(|square| *square = valid(*square));
             // SAFETY: these channels are this task's own.
             let (mean, inv_std) = unsafe { (mean.range(start, len), inv_std.range(start, len)) };
             for c in 0..len {
                 mean[c] = means[c] as f32;
-                inv_std[c] = (1.0 / (squares[c].max(0.0) / pixels as f64 + epsilon as f64).sqrt()) as f32;
+                inv_std[c] = (1.0 / (squares[c] / pixels as f64 + epsilon as f64).sqrt()) as f32;
             }
             if let Some((running_mean, running_variance, momentum)) = running {
                 let unbiased = (pixels as f64 - 1.0).max(1.0);
@@ -161,7 +167,7 @@ impl BatchNorm {
                 let blend = |old: &mut f32, new: f64| *old += momentum * (new as f32 - *old);
                 for c in 0..len {
                     blend(&mut old_mean[c], means[c]);
-                    blend(&mut old_variance[c], squares[c].max(0.0) / unbiased);
+                    blend(&mut old_variance[c], squares[c] / unbiased);
                 }
             }
         });
@@ -342,14 +348,14 @@ impl Gating<2> for Open {
 impl Gating<2> for Relu {
     #[inline(always)]
     fn pass<S: Simd>(&self, s: S, [x, d]: [S::F; 2], norm: [S::F; 3]) -> (S::F, S::F) {
-        (s.select_gt(normalized(s, x, norm), s.zero(), d, s.zero()), s.sub(x, norm[0]))
+        (s.select_gt_or_nan(normalized(s, x, norm), s.zero(), d, s.zero()), s.sub(x, norm[0]))
     }
 }
 
 impl Gating<3> for ReluOf {
     #[inline(always)]
     fn pass<S: Simd>(&self, s: S, [x, d, y]: [S::F; 3], [mean, ..]: [S::F; 3]) -> (S::F, S::F) {
-        (s.select_gt(y, s.zero(), d, s.zero()), s.sub(x, mean))
+        (s.select_gt_or_nan(y, s.zero(), d, s.zero()), s.sub(x, mean))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits};
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::strided::{Nest, strides};
-use crate::view::{Pixels, PixelsMut};
+use crate::view::{Pixels, PixelsMut, volume};
 
 /// How two elements become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +44,12 @@ fn run(
     shape @ [n, h, w, c]: [usize; 4],
     dst: PixelsMut,
 ) {
-    assert_fits("dst", dst.data, n * h * w, c, dst.ld);
+    assert_fits("dst", dst.data, volume([n, h, w]), c, dst.ld);
     let operand_strides = |operand: Operand| {
         let repeats = |dim: usize| operand.shape[dim] == 1 || operand.shape[dim] == shape[dim];
         assert!((0..4).all(repeats), "{:?} does not repeat to {shape:?}", operand.shape);
         let [n, h, w, c] = operand.shape;
-        assert_fits("src", operand.pixels.data, n * h * w, c, operand.pixels.ld);
+        assert_fits("src", operand.pixels.data, volume([n, h, w]), c, operand.pixels.ld);
         strides(operand.shape, operand.pixels.ld)
     };
     let own = strides(shape, dst.ld);

@@ -32,7 +32,10 @@ pub fn copy_box(
     if shape.contains(&0) {
         return;
     }
-    let last = |strides: [usize; 4]| (0..4).map(|dim| (shape[dim] - 1) * strides[dim]).sum::<usize>();
+    let last = |strides: [usize; 4]| {
+        let place = |at: usize, dim: usize| at.checked_add((shape[dim] - 1).checked_mul(strides[dim])?);
+        (0..4).try_fold(0, place).unwrap_or_else(|| panic!("{shape:?} by {strides:?} overflow"))
+    };
     assert!(last(src_strides) < src.len(), "{shape:?} by {src_strides:?} exceeds {} elements", src.len());
     assert!(last(dst_strides) < dst.len(), "{shape:?} by {dst_strides:?} exceeds {} elements", dst.len());
 

@@ -3,15 +3,15 @@
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits, rows_per_task};
 use crate::simd::{Kernel, Simd, dispatch};
-use crate::view::{Pixels, PixelsMut, extent};
+use crate::view::{Pixels, PixelsMut, extent, volume};
 
 /// `dst` (n, h·w pixels of c) = `src`, whose row i is image i in (c, h, w) order. `shape` is (n, h, w, c).
 ///
 /// Also the way back from the flattening before a fully connected layer.
 pub fn nchw_to_nhwc(cx: &Context, [n, h, w, c]: [usize; 4], src: Pixels, dst: PixelsMut) {
-    let plane = h * w;
-    assert_fits("src", src.data, n, c * plane, src.ld);
-    assert_fits("dst", dst.data, n * plane, c, dst.ld);
+    let plane = volume([h, w]);
+    assert_fits("src", src.data, n, volume([c, plane]), src.ld);
+    assert_fits("dst", dst.data, volume([n, plane]), c, dst.ld);
     let (src_matrix, dst_matrix) = ([src.ld, plane], [plane * dst.ld, dst.ld]);
     transpose_all(cx, [n, c, plane], src.data, src_matrix, dst.data, dst_matrix);
 }
@@ -20,9 +20,9 @@ pub fn nchw_to_nhwc(cx: &Context, [n, h, w, c]: [usize; 4], src: Pixels, dst: Pi
 ///
 /// This is also the flattening before a fully connected layer whose weights expect (c, h, w) order.
 pub fn nhwc_to_nchw(cx: &Context, [n, h, w, c]: [usize; 4], src: Pixels, dst: PixelsMut) {
-    let plane = h * w;
-    assert_fits("src", src.data, n * plane, c, src.ld);
-    assert_fits("dst", dst.data, n, c * plane, dst.ld);
+    let plane = volume([h, w]);
+    assert_fits("src", src.data, volume([n, plane]), c, src.ld);
+    assert_fits("dst", dst.data, n, volume([c, plane]), dst.ld);
     let (src_matrix, dst_matrix) = ([plane * src.ld, src.ld], [dst.ld, plane]);
     transpose_all(cx, [n, plane, c], src.data, src_matrix, dst.data, dst_matrix);
 }
@@ -108,7 +108,7 @@ impl Kernel for Strip<'_> {
 pub fn normalize_bytes(cx: &Context, pixels: usize, src: &[u8], [mean, std]: [&[f32]; 2], dst: PixelsMut) {
     let channels = mean.len();
     assert_eq!(std.len(), channels, "deviations, one a channel");
-    assert!(src.len() >= pixels * channels, "{} bytes for {pixels}×{channels}", src.len());
+    assert!(src.len() >= volume([pixels, channels]), "{} bytes for {pixels}×{channels}", src.len());
     assert_fits("dst", dst.data, pixels, channels, dst.ld);
     let (ld, dst) = (dst.ld, SharedMut::new(dst.data));
     for_each_piece(cx.exec, pixels, rows_per_task(channels), |start, len, _| {

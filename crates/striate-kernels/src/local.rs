@@ -9,27 +9,27 @@ use crate::conv::Conv2dGeometry;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits};
 use crate::simd::{Kernel, Simd, dispatch};
-use crate::view::{Pixels, PixelsMut};
+use crate::view::{Pixels, PixelsMut, volume};
 use std::ops::Range;
 
 /// Weights of all positions.
 pub fn weights_len(g: &Conv2dGeometry) -> usize {
-    positions(g) * position_len(g)
+    volume([positions(g), position_len(g)])
 }
 
 /// Biases of all positions.
 pub fn bias_len(g: &Conv2dGeometry) -> usize {
-    positions(g) * g.oc
+    volume([positions(g), g.oc])
 }
 
 /// Positions of the destination.
 fn positions(g: &Conv2dGeometry) -> usize {
-    g.oh() * g.ow()
+    volume([g.oh(), g.ow()])
 }
 
 /// Weights of a position.
 fn position_len(g: &Conv2dGeometry) -> usize {
-    g.kh * g.kw * g.ic * g.oc
+    volume([g.kh, g.kw, g.ic, g.oc])
 }
 
 /// Positions that make a task.
@@ -86,8 +86,8 @@ fn readers(g: &Conv2dGeometry, pixel: usize) -> impl Iterator<Item = (usize, usi
 
 fn assert_geometry(g: &Conv2dGeometry, src: (&[f32], usize), weights: Option<&[f32]>, dst: (&[f32], usize)) {
     assert_eq!(g.groups, 1, "a locally connected layer has one group");
-    assert_fits("src", src.0, g.n * g.ih * g.iw, g.ic, src.1);
-    assert_fits("dst", dst.0, g.n * positions(g), g.oc, dst.1);
+    assert_fits("src", src.0, volume([g.n, g.ih, g.iw]), g.ic, src.1);
+    assert_fits("dst", dst.0, volume([g.n, positions(g)]), g.oc, dst.1);
     if let Some(weights) = weights {
         assert_eq!(weights.len(), weights_len(g), "weights");
     }
@@ -131,7 +131,7 @@ pub fn backward_weights(cx: &Context, g: &Conv2dGeometry, src: Pixels, d_dst: Pi
 /// `d_bias` = the gradient of the bias, in its layout: the sum over the images.
 pub fn backward_bias(cx: &Context, g: &Conv2dGeometry, d_dst: Pixels, d_bias: &mut [f32]) {
     let Conv2dGeometry { n, oc, .. } = *g;
-    assert_fits("d_dst", d_dst.data, n * positions(g), oc, d_dst.ld);
+    assert_fits("d_dst", d_dst.data, volume([n, positions(g)]), oc, d_dst.ld);
     assert_eq!(d_bias.len(), bias_len(g), "biases, one a position and channel");
     d_bias.fill(0.0);
     let d_bias = SharedMut::new(d_bias);

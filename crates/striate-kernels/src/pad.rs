@@ -2,7 +2,7 @@
 
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{assert_fits, rows_per_task};
-use crate::view::{Pixels, PixelsMut};
+use crate::view::{Pixels, PixelsMut, volume};
 
 /// What a margin continues the map with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,8 +134,8 @@ impl Pad2d {
 
     fn assert_fit(&self, src: &[f32], src_ld: usize, dst: &[f32], dst_ld: usize) {
         let ([n, h, w, c], [_, oh, ow, oc]) = (self.shape, self.dst_shape());
-        assert_fits("src", src, n * h * w, c, src_ld);
-        assert_fits("dst", dst, n * oh * ow, oc, dst_ld);
+        assert_fits("src", src, volume([n, h, w]), c, src_ld);
+        assert_fits("dst", dst, volume([n, oh, ow]), oc, dst_ld);
     }
 
     /// `dst` = the padded `src`.

@@ -8,7 +8,7 @@ use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits};
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::strided::{Nest, strides};
-use crate::view::{Pixels, PixelsMut};
+use crate::view::{Pixels, PixelsMut, volume};
 use std::ops::Range;
 
 /// A sum of a map over some of its axes.
@@ -80,9 +80,9 @@ impl Reduction {
     /// `dst` = `scale` · the sum of `src` over the axes; their pixel distances must be those of `ld`.
     pub fn run(&self, cx: &Context, src: Pixels, scale: f32, dst: PixelsMut, workspace: &mut [f32]) {
         let [n, h, w, c] = self.shape;
-        assert_fits("src", src.data, n * h * w, c, src.ld);
+        assert_fits("src", src.data, volume([n, h, w]), c, src.ld);
         let [dn, dh, dw, dc] = self.dst_shape();
-        assert_fits("dst", dst.data, dn * dh * dw, dc, dst.ld);
+        assert_fits("dst", dst.data, volume([dn, dh, dw]), dc, dst.ld);
         assert_eq!([src.ld, dst.ld], self.ld, "pixel distances");
         let tree = self.tree();
         if tree.width() == 0 {
@@ -179,7 +179,8 @@ impl<P: Fn(usize, usize) -> usize> Kernel for Partial<'_, P> {
             let (part, at) = (task / (outputs * self.blocks), task % self.blocks * block);
             let output = task / self.blocks % outputs;
             let units = part * chunk..self.tree.units().min((part + 1) * chunk);
-            let src = &self.src[self.tree.nest.offsets(output, self.tree.kept)[0]..];
+            // Where there is nothing to sum, an output's place may lie outside.
+            let src = self.src.get(self.tree.nest.offsets(output, self.tree.kept)[0]..).unwrap_or_default();
             let width = if columns { block.min(inner - at) } else { 1 };
             // SAFETY: chunks, outputs and blocks are written to places of their own.
             let dst = unsafe { self.dst.range((self.place)(part, output) + at, width) };

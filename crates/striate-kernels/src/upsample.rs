@@ -4,7 +4,7 @@ use crate::channelwise::for_each_vector;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{assert_fits, rows_per_task};
 use crate::simd::{Kernel, Simd, dispatch};
-use crate::view::{Pixels, PixelsMut};
+use crate::view::{Pixels, PixelsMut, volume};
 use std::ops::Range;
 
 /// How the source is read between its pixels.
@@ -79,9 +79,9 @@ impl Interpolation {
 impl Resize2d {
     fn assert_fit(&self, src: &[f32], src_ld: usize, dst: &[f32], dst_ld: usize) {
         let Self { n, c, ih, iw, oh, ow, .. } = *self;
-        assert_fits("src", src, n * ih * iw, c, src_ld);
-        assert_fits("dst", dst, n * oh * ow, c, dst_ld);
-        assert!(n * oh * ow == 0 || ih * iw > 0, "nothing to resize to {oh}×{ow}");
+        assert_fits("src", src, volume([n, ih, iw]), c, src_ld);
+        assert_fits("dst", dst, volume([n, oh, ow]), c, dst_ld);
+        assert!([n, oh, ow].contains(&0) || ![ih, iw].contains(&0), "nothing to resize to {oh}×{ow}");
     }
 
     /// `dst` = the resized `src`.

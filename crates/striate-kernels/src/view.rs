@@ -42,6 +42,19 @@ impl<'a> PixelsMut<'a> {
 }
 
 /// The least number of elements a view of `pixels` × `channels` with distance `ld` needs.
+///
+/// # Panics
+/// When it exceeds a `usize`.
+#[track_caller]
 pub fn extent(pixels: usize, channels: usize, ld: usize) -> usize {
-    if pixels == 0 { 0 } else { (pixels - 1) * ld + channels }
+    let Some(gaps) = pixels.checked_sub(1) else { return 0 };
+    let extent = gaps.checked_mul(ld).and_then(|last| last.checked_add(channels));
+    extent.unwrap_or_else(|| panic!("{pixels} pixels of {channels}, {ld} apart, overflow"))
+}
+
+/// How many there are of what `extents` count along each axis; panics when it exceeds a `usize`.
+#[track_caller]
+pub(crate) fn volume<const N: usize>(extents: [usize; N]) -> usize {
+    let volume = extents.into_iter().try_fold(1, usize::checked_mul);
+    volume.unwrap_or_else(|| panic!("{extents:?} elements overflow"))
 }

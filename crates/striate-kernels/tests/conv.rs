@@ -1,30 +1,12 @@
 //! Every pass of the convolution against the naive reference, on every instruction set present.
 
+mod maps;
+
+use maps::Pool;
 use proptest::prelude::*;
 use striate_kernels::conv::*;
+use striate_kernels::view::extent;
 use striate_kernels::{Context, Executor, Isa, Pixels, Serial, reference};
-
-/// Runs tasks on a rayon pool.
-struct Pool(rayon::ThreadPool);
-
-impl Pool {
-    fn new(workers: usize) -> Self {
-        Self(rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap())
-    }
-}
-
-impl Executor for Pool {
-    fn workers(&self) -> usize {
-        self.0.current_num_threads()
-    }
-
-    fn run(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        use rayon::prelude::*;
-        self.0.install(|| {
-            (0..tasks).into_par_iter().for_each(|index| task(index, rayon::current_thread_index().unwrap()));
-        });
-    }
-}
 
 /// Repeatable numbers in −1 .. 1 with few bits, so that the reference rounds none of its products.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -42,12 +24,13 @@ fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|x| *x as f64).collect()
 }
 
-/// What lies between pixels in every buffer of these tests.
-const BETWEEN: f32 = 12345.0;
+/// What lies between pixels in every buffer of these tests: a NaN that arithmetic does not make, so that it spoils
+/// what reads it and misses where it is overwritten.
+const BETWEEN: f32 = f32::from_bits(0x7FC0_5EA1);
 
-/// A map with `ld` elements per pixel in channels-last order, from (n, c, h, w).
+/// A map with `ld` elements per pixel in channels-last order, from (n, c, h, w), that ends with its last element.
 fn spread(map: &[f32], (n, channels, plane): (usize, usize, usize), ld: usize) -> Vec<f32> {
-    let mut out = vec![BETWEEN; n * plane * ld];
+    let mut out = vec![BETWEEN; extent(n * plane, channels, ld)];
     for (i, value) in map.iter().enumerate() {
         let (image, channel, pixel) = (i / plane / channels, i / plane % channels, i % plane);
         out[(image * plane + pixel) * ld + channel] = *value;
@@ -58,13 +41,19 @@ fn spread(map: &[f32], (n, channels, plane): (usize, usize, usize), ld: usize) -
 /// The inverse of [`spread`]; fails where memory between pixels was touched.
 fn collect(map: &[f32], (n, channels, plane): (usize, usize, usize), ld: usize) -> Vec<f32> {
     for pixel in map.chunks(ld) {
-        assert!(pixel[channels..].iter().all(|x| *x == BETWEEN), "memory between pixels was touched");
+        let touched = pixel[channels..].iter().any(|x| x.to_bits() != BETWEEN.to_bits());
+        assert!(!touched, "memory between pixels was touched");
     }
     let value = |i: usize| {
         let (image, channel, pixel) = (i / plane / channels, i / plane % channels, i % plane);
         map[(image * plane + pixel) * ld + channel]
     };
     (0..n * channels * plane).map(value).collect()
+}
+
+/// The bits of `values`, which tell NaN from NaN too.
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
 }
 
 /// Fails where `values` are further from `expected` than the rounding of sums of `terms` products explains: a
@@ -373,7 +362,7 @@ fn bits_do_not_depend_on_the_number_of_workers() {
         let g: Conv2dGeometry = text.parse().unwrap();
         for pass in [Pass::Forward, Pass::BackwardData] {
             let run = |exec: &dyn Executor| {
-                run_gather(&Context::new(exec), &g, pass, Algorithm::Direct, Setting::ALL)
+                bits(&run_gather(&Context::new(exec), &g, pass, Algorithm::Direct, Setting::ALL))
             };
             let alone = run(&Serial);
             for workers in 1..=3 {
@@ -449,7 +438,7 @@ fn bits_of_winograd_do_not_depend_on_the_number_of_workers() {
         let g: Conv2dGeometry = text.parse().unwrap();
         for pass in [Pass::Forward, Pass::BackwardData] {
             let run = |exec: &dyn Executor| {
-                run_gather(&Context::new(exec), &g, pass, Algorithm::Winograd, Setting::ALL)
+                bits(&run_gather(&Context::new(exec), &g, pass, Algorithm::Winograd, Setting::ALL))
             };
             let alone = run(&Serial);
             for workers in 1..=3 {

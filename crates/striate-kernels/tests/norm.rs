@@ -146,6 +146,68 @@ fn check_batch_norm(seed: u64, shape: [usize; 4], follow: Follow) {
 }
 
 #[test]
+fn batch_norm_statistics_show_divergence() {
+    let (pixels, channels) = (500, 20);
+    let op = BatchNorm { pixels, channels, epsilon: 1e-5 };
+    let one_element = |value: f32| {
+        let mut src = vec![1.0; pixels * channels];
+        src[321 * channels + 7] = value;
+        src
+    };
+    // The square of 1e30 is infinite.
+    let diverged = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30].map(one_element);
+    for src in diverged {
+        let compute = |cx: &Context| {
+            let [mut mean, mut inv_std, mut running_mean, mut running_variance] =
+                [0.0, 0.0, 0.0, 1.0].map(|x| vec![x; channels]);
+            let running = Running { mean: &mut running_mean, variance: &mut running_variance, momentum: 0.1 };
+            let mut workspace = vec![f32::NAN; op.workspace_len()];
+            let src = view(&src, channels);
+            op.statistics(cx, src, &mut mean, &mut inv_std, Some(running), &mut workspace);
+            vec![inv_std, running_variance]
+        };
+        for_each_context(compute, |isa, got| {
+            for (c, (inv_std, variance)) in got[0].iter().zip(&got[1]).enumerate() {
+                assert_eq!([inv_std.is_nan(), variance.is_nan()], [c == 7; 2], "channel {c}, {isa}");
+            }
+        });
+    }
+}
+
+#[test]
+fn gates_let_gradients_of_nan_through() {
+    let (pixels, channels) = (3, 19);
+    let op = BatchNorm { pixels, channels, epsilon: 1e-5 };
+    let mut bias = vec![-1.0; channels];
+    bias[18] = f32::NAN;
+    let [src, d_dst, mean, one] =
+        [(0.0, pixels), (2.0, pixels), (0.0, 1), (1.0, 1)].map(|(x, rows)| vec![x; rows * channels]);
+    let norm = Normalizer { mean: &mean, inv_std: &one, scale: &one, bias: &bias };
+    for is_given in [false, true] {
+        let compute = |cx: &Context| {
+            let mut workspace = vec![0.0; op.workspace_len()];
+            let mut dst = vec![0.0; pixels * channels];
+            let (x, epilogue) = (view(&src, channels), Epilogue { residual: None, relu: true });
+            op.normalize(cx, x, norm, epilogue, PixelsMut::new(&mut dst, channels), &mut workspace);
+            let gate = if is_given { Gate::ReluOf(view(&dst, channels)) } else { Gate::Relu };
+            let [mut d_src, mut d_scale, mut d_bias] = [pixels, 1, 1].map(|rows| vec![0.0; rows * channels]);
+            let grads = Gradients {
+                d_src: PixelsMut::new(&mut d_src, channels),
+                d_residual: None,
+                d_scale: &mut d_scale,
+                d_bias: &mut d_bias,
+            };
+            op.backward(cx, [x, view(&d_dst, channels)], gate, norm, grads, &mut workspace);
+            vec![d_bias]
+        };
+        for_each_context(compute, |isa, got| {
+            let expected: Vec<f32> = (0..channels).map(|c| if c == 18 { 6.0 } else { 0.0 }).collect();
+            assert_eq!(got[0], expected, "{isa}, output given: {is_given}");
+        });
+    }
+}
+
+#[test]
 fn folded_batch_norm_is_one_scale_and_shift() {
     for (seed, shape) in SHAPES.into_iter().enumerate() {
         let [n, channels, h, w] = shape;

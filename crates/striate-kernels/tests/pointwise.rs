@@ -81,6 +81,12 @@ fn activations_let_nan_through() {
     }
 }
 
+/// What part of a sum of `terms` positive f32 is lost at worst: lanes sum a fourth of them at least, each within
+/// a few units in the last place, and lanes are summed last.
+fn sum_error(terms: usize) -> f64 {
+    (terms as f64 / 4.0 + 8.0) * EPS
+}
+
 #[test]
 fn softmax_agrees_with_its_formula() {
     // The reference's gradient takes the whole Jacobian.
@@ -106,10 +112,22 @@ fn softmax_agrees_with_its_formula() {
         let expected_gradient = reference::softmax::backward(space, &dst, &d_dst, channels);
         for_each_context(compute, |isa, results| {
             let what = format!("{space:?} {rows}×{channels} {isa}");
-            // Lanes sum channels / 4 terms at least; the differences of logits (up to 20) are exact.
-            let length = channels as f64 / 4.0 + 8.0;
-            assert_close(&what, &results[0], &expected, length * EPS);
-            assert_close(&what, &results[1], &expected_gradient, length * (channels as f64).sqrt() * EPS);
+            // The differences of logits (up to 20) are exact. What is off in the sum of exponentials is a
+            // factor of each probability, and a term of its logarithm.
+            let off = sum_error(channels);
+            let probability = |i: usize| if space == Space::Log { dst[i].exp() } else { dst[i] };
+            match space {
+                Space::Linear => assert_within(&what, &results[0], &expected, |i| off * expected[i]),
+                Space::Log => assert_within(&what, &results[0], &expected, |i| off - 2.0 * EPS * expected[i]),
+            }
+            // A mean of gradients, or for the logarithm their sum, is weighted with the probability.
+            let (own, weighted) = match space {
+                Space::Linear => (0.0, 2.0 * off),
+                Space::Log => (2.0 * EPS, off * (channels as f64).sqrt()),
+            };
+            assert_within(&what, &results[1], &expected_gradient, |i| {
+                own * (d_dst[i].abs() + expected_gradient[i].abs()) + weighted * probability(i)
+            });
         });
     }
 }
@@ -147,10 +165,13 @@ fn cross_entropy_agrees_with_its_formula() {
                 .collect();
         for_each_context(compute, |isa, results| {
             let what = format!("{rows}×{classes} {smoothing} {isa}");
-            let length = classes as f64 / 4.0 + 8.0;
-            assert_close(&what, &results[0], &[expected], length * EPS);
-            assert_close(&what, &results[1], &probs, length * EPS);
-            assert_close(&what, &results[2], &gradient, length * f64::from(d_loss) / rows as f64 * EPS);
+            let (off, factor) = (sum_error(classes), f64::from(d_loss) / rows as f64);
+            assert_within(&what, &results[0], &[expected], |_| off + 2.0 * EPS * expected);
+            assert_within(&what, &results[1], &probs, |i| off * probs[i]);
+            assert_within(&what, &results[2], &gradient, |i| {
+                let target = probs[i] - gradient[i] / factor;
+                factor * (off * probs[i] + 4.0 * EPS * target.abs())
+            });
         });
     }
 }
@@ -260,7 +281,7 @@ fn adam_agrees_with_its_formula() {
             let tolerance = 4.0 * STEPS as f64 * EPS;
             assert_close(&what, &results[0], &param, tolerance);
             assert_close(&what, &results[1], &mean, tolerance);
-            assert_close(&what, &results[2], &variance, tolerance);
+            assert_within(&what, &results[2], &variance, |i| tolerance * variance[i]);
         });
     }
 }

@@ -169,6 +169,17 @@ fn windows_are_clipped_at_the_padding_before_counting() {
 }
 
 #[test]
+fn indices_hold_every_tap() {
+    fn check<I: Index>(taps: impl Iterator<Item = usize>) {
+        for tap in taps.map(|tap| tap as f32) {
+            assert_eq!(I::from_tap(tap).tap(), tap);
+        }
+    }
+    check::<u8>(0..u8::MAX_TAPS);
+    check::<u32>((0..u32::MAX_TAPS).step_by(4097).chain([u32::MAX_TAPS - 1]));
+}
+
+#[test]
 fn nan_wins() {
     let map = Pool2dGeometry::global(1, 19, 4, 4);
     let g = Pool2dGeometry { oh: 2, ow: 2, kh: 2, kw: 2, sh: 2, sw: 2, ..map };

@@ -131,6 +131,14 @@ fn a_sum_over_nothing_is_zero() {
     let mut dst = [7.0; 3];
     op.run(&cx, view(&[], 3), 1.0, PixelsMut::new(&mut dst, 3), &mut []);
     assert_eq!(dst, [0.0; 3]);
+    // The sums' places count through a source that has none of them.
+    for channels in [1, 3] {
+        let shape = [0, 2, 2, channels];
+        let op = Reduction { shape, axes: [true, false, false, false], ld: [5, 4] };
+        let dst_shape = [1, channels, 2, 2];
+        let dst = written(dst_shape, 4, |dst| op.run(&cx, view(&[], 5), 1.0, dst, &mut []));
+        assert_eq!(dst, vec![0.0; 4 * channels]);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::data::Samples;
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
 use crate::model::Model;
+use std::cmp::Ordering;
 use std::sync::Arc;
 use striate_engine::{Parameters, Plan, PlanError, PlanOptions, RunError, Session};
 use striate_graph::Graph;
@@ -22,16 +23,86 @@ pub enum UseError {
     #[error(transparent)]
     Load(#[from] LoaderError),
     /// The network is no classifier of images.
-    #[error("the network {0}")]
+    #[error("the network {0}; a classifier takes one image and ends in one score for each class")]
     Network(String),
     /// The data set's classes are not the network's.
-    #[error("the data set has {data} classes, the network tells {network} apart")]
+    #[error(
+        "the data set has {data} classes, the network tells {network} apart; build it for {data}, or choose the data it \
+         was built for"
+    )]
     Classes {
         /// Of the data set.
         data: usize,
         /// Outputs of the network.
         network: usize,
     },
+    /// A sample whose class the network does not know.
+    #[error(
+        "sample {id} is of class {label}, the network scores {classes} classes from 0; choose the data it was built for"
+    )]
+    Label {
+        /// Which sample.
+        id: usize,
+        /// Its class.
+        label: u32,
+        /// Outputs of the network.
+        classes: usize,
+    },
+    /// A model whose names of classes are not its outputs.
+    #[error("the model names {names} classes and scores {network}; give it one name for each output")]
+    Names {
+        /// The number of names.
+        names: usize,
+        /// Outputs of the network.
+        network: usize,
+    },
+    /// Images of other channels than the network takes.
+    #[error(
+        "the images have {data} channels, the network takes {network}; build it for {data}, or choose other images"
+    )]
+    Channels {
+        /// Of the images.
+        data: usize,
+        /// Of the network's input.
+        network: usize,
+    },
+    /// Images that do not go into the network's input.
+    #[error(
+        "images of {}x{} are larger than the network's input of {}x{} (height x width); build it for that size, or make \
+         the images smaller", image[0], image[1], input[0], input[1]
+    )]
+    TooLarge {
+        /// Height and width of the images.
+        image: [usize; 2],
+        /// Height and width of the input.
+        input: [usize; 2],
+    },
+    /// Training and test images that differ in kind.
+    #[error(
+        "the training images have shape {train:?} (channels, height, width) and {train_classes} classes, the test images \
+         {test:?} and {test_classes}; both must be parts of one data set"
+    )]
+    Parts {
+        /// Channels, height, width of the training images.
+        train: [usize; 3],
+        /// Classes of the training images.
+        train_classes: usize,
+        /// Channels, height, width of the test images.
+        test: [usize; 3],
+        /// Classes of the test images.
+        test_classes: usize,
+    },
+    /// No images at all.
+    #[error("there are no {part} images; choose a data set that has some")]
+    Empty {
+        /// What they were needed for.
+        part: &'static str,
+    },
+    /// Scores that cannot be ranked.
+    #[error(
+        "the network's scores are no finite numbers; it was broken in training: train it anew with a lower learning rate"
+    )]
+    NotANumber,
 }
 
 /// The input `[C, H, W]` and the number of classes of a classifier.
@@ -48,6 +119,18 @@ pub fn classifier_shape(graph: &Graph) -> Result<([usize; 3], usize), UseError> 
         Some([classes]) => Ok((input, *classes)),
         _ => Err(UseError::Network("does not end in scores of classes".into())),
     }
+}
+
+/// Checks that images of shape `[C, H, W]` go into an input `[C, H, W]`, in a frame where it is larger.
+pub(crate) fn check_images(image: [usize; 3], input: [usize; 3]) -> Result<(), UseError> {
+    let ([data, height, width], [network, h, w]) = (image, input);
+    if data != network {
+        return Err(UseError::Channels { data, network });
+    }
+    if height > h || width > w {
+        return Err(UseError::TooLarge { image: [height, width], input: [h, w] });
+    }
+    Ok(())
 }
 
 /// A classifier being measured on a data set, again and again with other parameters.
@@ -72,9 +155,14 @@ impl Evaluator {
         plan: PlanOptions,
     ) -> Result<Self, UseError> {
         let (input, classes) = classifier_shape(graph)?;
-        let graph = graph.inference();
-        let logits = graph.logits().expect("a classifier has an output");
-        let graph = graph.with_outputs([(LOGITS, logits)]);
+        check_images(samples.shape(), input)?;
+        if samples.is_empty() {
+            return Err(UseError::Empty { part: "test" });
+        }
+        if let Some(id) = (0..samples.len()).find(|id| samples.label(*id) as usize >= classes) {
+            return Err(UseError::Label { id, label: samples.label(id), classes });
+        }
+        let graph = scoring(graph);
         let image = image_name(&graph);
         let session = Session::new(Plan::new(&graph, plan)?)?;
         let mut options = LoaderOptions::evaluation(plan.batch, mean, std);
@@ -103,6 +191,13 @@ impl Evaluator {
         }
         Ok(tally)
     }
+}
+
+/// The classifier for inference, computing its scores before any softmax.
+fn scoring(graph: &Graph) -> Graph {
+    let graph = graph.inference();
+    let logits = graph.logits().expect("a classifier has an output");
+    graph.with_outputs([(LOGITS, logits)])
 }
 
 /// The name of the network's image input.
@@ -137,19 +232,21 @@ impl Predictor {
         let (_, outputs) = classifier_shape(&model.graph)?;
         let classes = model.info.classes.clone();
         if classes.len() != outputs {
-            return Err(UseError::Classes { data: classes.len(), network: outputs });
+            return Err(UseError::Names { names: classes.len(), network: outputs });
         }
-        let graph = model.graph.inference();
+        let graph = scoring(&model.graph);
         let image = image_name(&graph);
         let mut session = Session::new(Plan::new(&graph, PlanOptions { batch: 1, ..plan })?)?;
         session.load(&model.parameters)?;
         Ok(Self { session, image, classes })
     }
 
-    /// The classes of one input (channels-last, prepared as the model wants it), most probable first.
+    /// The classes of one input (channels-last, prepared as the model wants it), most probable first and in their own
+    /// order where they are equally so. The probabilities are the softmax of the scores, whether the network ends in
+    /// one or not.
     ///
     /// # Errors
-    /// When the input has the wrong size.
+    /// When the input has the wrong size, or the scores are no numbers.
     pub fn predict(&mut self, input: &[f32]) -> Result<Vec<(&str, f32)>, UseError> {
         let slot = self.session.input(&self.image)?;
         if slot.len() != input.len() {
@@ -158,10 +255,83 @@ impl Predictor {
         }
         slot.copy_from_slice(input);
         self.session.run()?;
-        let scores = self.session.rows("main")?.next().unwrap_or_default();
-        let mut ranked: Vec<(&str, f32)> =
-            self.classes.iter().map(String::as_str).zip(scores.iter().copied()).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        Ok(ranked)
+        let logits = self.session.rows(LOGITS)?.next().unwrap_or_default();
+        let ranked = ranked_softmax(logits).ok_or(UseError::NotANumber)?;
+        Ok(ranked
+            .into_iter()
+            .map(|(class, probability)| (self.classes[class].as_str(), probability))
+            .collect())
+    }
+}
+
+/// Class and probability, most probable first; a tie keeps the order of the classes. `None` where the logits have no
+/// softmax: with NaN or +∞ among them, or nothing above −∞.
+fn ranked_softmax(logits: &[f32]) -> Option<Vec<(usize, f32)>> {
+    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
+    let weights: Vec<f64> = logits.iter().map(|logit| (*logit as f64 - greatest).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    if !sum.is_finite() {
+        return None;
+    }
+    let mut classes: Vec<usize> = (0..logits.len()).collect();
+    // By logit: small probabilities may be rounded to the same number. No NaN is left that could not be compared.
+    classes.sort_by(|a, b| logits[*b].partial_cmp(&logits[*a]).unwrap_or(Ordering::Equal));
+    Some(classes.into_iter().map(|class| (class, (weights[class] / sum) as f32)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image_file::{Fit, Preprocess};
+    use crate::model::ModelInfo;
+    use striate_engine::Tensor;
+    use striate_graph::Builder;
+    use striate_graph::ops::Linear;
+
+    #[test]
+    fn probabilities_are_ranked_and_ties_keep_their_order() {
+        let ranked = ranked_softmax(&[0.0, 1000.0, -1000.0, 1000.0, -0.0, f32::NEG_INFINITY]).unwrap();
+        let (classes, probabilities): (Vec<usize>, Vec<f32>) = ranked.into_iter().unzip();
+        assert_eq!(classes, [1, 3, 0, 4, 2, 5]);
+        assert_eq!(probabilities, [0.5, 0.5, 0.0, 0.0, 0.0, 0.0]);
+        for broken in [f32::NAN, f32::INFINITY] {
+            assert_eq!(ranked_softmax(&[0.0, broken]), None);
+        }
+        assert_eq!(ranked_softmax(&[f32::NEG_INFINITY; 2]), None);
+    }
+
+    /// Scores twice the pixels of a 1×1×2 image, with or without a softmax behind them.
+    fn doubler(softmax: bool) -> Model {
+        let mut net = Builder::new("doubler");
+        let image = net.input("image", [1, 1, 2]);
+        let scores = net.linear("fc", image, Linear::new(2));
+        let output = if softmax { net.softmax(scores) } else { scores };
+        net.output(output);
+        let graph = net.finish().unwrap();
+        let mut parameters = Parameters::init(&graph, 0);
+        for (name, tensor) in &mut parameters.0 {
+            let data = if name.ends_with("weight") { vec![2.0, 0.0, 0.0, 2.0] } else { vec![0.0; 2] };
+            *tensor = Tensor::new(tensor.dims.clone(), data);
+        }
+        let fit = Fit::Crop { short_side: 2 };
+        let preprocess = Preprocess { shape: [1, 1, 2], image: None, mean: vec![0.0], std: vec![1.0], fit };
+        Model { graph, parameters, info: ModelInfo { classes: vec!["a".into(), "b".into()], preprocess } }
+    }
+
+    #[test]
+    fn answers_are_probabilities_with_and_without_a_final_softmax() {
+        let wanted = 1.0 / (1.0 + (-2.0f32).exp());
+        for softmax in [false, true] {
+            let mut predictor = Predictor::new(&doubler(softmax), PlanOptions::new(1)).unwrap();
+            let answer = predictor.predict(&[0.5, 1.5]).unwrap();
+            assert_eq!((answer[0].0, answer[1].0), ("b", "a"));
+            assert!((answer[0].1 - wanted).abs() < 1e-6 && (answer[1].1 - (1.0 - wanted)).abs() < 1e-6);
+            assert!(matches!(predictor.predict(&[f32::NAN, 0.0]), Err(UseError::NotANumber)));
+            assert!(matches!(predictor.predict(&[0.0]), Err(UseError::Run(RunError::Size { .. }))));
+        }
+        let mut unnamed = doubler(true);
+        unnamed.info.classes.pop();
+        let error = Predictor::new(&unnamed, PlanOptions::new(1)).err().unwrap();
+        assert!(matches!(error, UseError::Names { names: 1, network: 2 }), "{error}");
     }
 }

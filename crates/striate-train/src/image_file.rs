@@ -24,29 +24,33 @@ const MAX_RESIZED: u64 = 1 << 24;
 pub struct Preprocess {
     /// Channels (1 or 3), height and width of the input.
     pub shape: [usize; 3],
+    /// Height and width of the images that the network has learned from, which lie in the middle of a larger input with
+    /// background around them ([`Frame`]); those of the input where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<[usize; 2]>,
     /// Mean of each channel, on a scale from 0 to 1.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel.
     pub std: Vec<f32>,
-    /// How the picture is brought to the input's size.
+    /// How the picture is brought to the images' size.
     pub fit: Fit,
 }
 
-/// How a picture is brought to the size of the input.
+/// How a picture is brought to the size of the images that a network has learned from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
     /// Resized until its shorter side has `short_side` pixels, then cropped about its centre.
     Crop {
-        /// Pixels of the shorter side; at least the longer side of the input.
+        /// Pixels of the shorter side; at least the longer side of the images.
         short_side: usize,
     },
     /// Made like a digit of MNIST: light on dark, its longer side `ink` pixels, its centre of mass in the middle.
     ///
     /// The background is the median of the picture's outermost pixels. Where it is brighter than the mean of
     /// all pixels, the ink is darker than it and the picture is inverted. What lies on the background's side is
-    /// then set to 0 and the strongest ink to 255. A picture of the input's very size on a dark background is taken as
-    /// it is.
+    /// then set to 0 and the strongest ink to 255. A picture of the images' very size on a dark background is taken
+    /// as it is.
     Digit {
         /// Pixels of the longer side of what is drawn; 20 for MNIST.
         ink: usize,
@@ -100,9 +104,7 @@ pub enum Problem {
         short_side: usize,
     },
     /// A way to preprocess that cannot be.
-    #[error(
-        "the network's preprocessing cannot be: {fit:?} for an input of shape {shape:?} (1 or 3 channels)"
-    )]
+    #[error("the network's preprocessing cannot be: {fit:?} for images of shape {shape:?} (1 or 3 channels)")]
     Fit {
         /// How to fit.
         fit: Fit,
@@ -132,8 +134,11 @@ impl Preprocess {
 
     fn apply(&self, picture: DynamicImage) -> Result<Vec<f32>, Problem> {
         let [channels, height, width] = self.shape;
-        let impossible = || Problem::Fit { fit: self.fit, shape: self.shape };
-        let mut frame = Frame::new(self.shape, [height, width], &self.mean, &self.std)?;
+        let input = [height, width];
+        let [height, width] = self.image.unwrap_or(input);
+        let shape = [channels, height, width];
+        let impossible = || Problem::Fit { fit: self.fit, shape };
+        let mut frame = Frame::new(shape, input, &self.mean, &self.std)?;
         let longer = height.max(width);
         let pixels = match (self.fit, channels) {
             _ if longer > MAX_SIDE as usize => return Err(impossible()),
@@ -327,7 +332,7 @@ mod tests {
 
     /// Inputs hold the bytes' values.
     fn plain(shape: [usize; 3], fit: Fit) -> Preprocess {
-        Preprocess { shape, mean: vec![0.0; shape[0]], std: vec![1.0 / 255.0; shape[0]], fit }
+        Preprocess { shape, image: None, mean: vec![0.0; shape[0]], std: vec![1.0 / 255.0; shape[0]], fit }
     }
 
     fn crop_to(shape: [usize; 3], short_side: usize) -> Preprocess {
@@ -360,6 +365,31 @@ mod tests {
         for row in input.chunks(8) {
             assert!(row[..3].iter().all(|level| *level == 0) && row[5..].iter().all(|level| *level == 200));
         }
+    }
+
+    #[test]
+    fn a_larger_input_frames_the_picture_as_it_framed_the_images() {
+        let picture = ramp(4, 3);
+        let framed = Preprocess { image: Some([3, 4]), ..crop_to([1, 6, 6], 4) };
+        let larger = imageops::resize(&picture, 8, 6, FilterType::Nearest);
+        let mut frame = Frame::new([1, 3, 4], [6, 6], &framed.mean, &framed.std).unwrap();
+        for picture in [picture, larger] {
+            let alone = levels(crop_to([1, 3, 4], 4).decode(&png(picture.clone())).unwrap());
+            let mut expected = vec![0.0; 36];
+            frame.put(&alone, None, &mut expected);
+            assert_eq!(framed.decode(&png(picture)).unwrap(), expected);
+            assert_eq!(
+                expected.iter().filter(|level| **level > 0.0).count(),
+                11,
+                "all but pixel 0 and the frame"
+            );
+        }
+        let json = serde_json::to_string(&framed).unwrap();
+        assert_eq!(serde_json::from_str::<Preprocess>(&json).unwrap(), framed);
+        let digit = Preprocess { image: Some([28, 28]), ..plain([1, 32, 32], Fit::Digit { ink: 20 }) };
+        let drawn = GrayImage::from_fn(28, 28, |x, y| Luma([if x == 9 && y > 3 { 250 } else { 0 }]));
+        let input = levels(digit.decode(&png(drawn)).unwrap());
+        assert!((0..1024).all(|at| (input[at] == 250) == (at % 32 == 11 && (6..30).contains(&(at / 32)))));
     }
 
     #[test]

@@ -135,7 +135,7 @@ pub enum LoaderError {
         samples: usize,
     },
     /// Not even one batch.
-    #[error("{samples} samples make no batch of {batch}; use a smaller batch, or keep the partial one")]
+    #[error("{samples} samples make no batch of {batch}; a batch has at least one sample and at most all")]
     NoBatch {
         /// The number of samples.
         samples: usize,

@@ -59,7 +59,7 @@ pub enum ModelError {
     #[error("the network cannot be written as text: {0}")]
     Print(String),
     /// The tensors are not the network's.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}\na model has all parameters of the network it describes: take those it was trained with", path.display())]
     Parameters {
         /// The file.
         path: PathBuf,
@@ -72,8 +72,11 @@ impl Model {
     /// Writes the model; the same model gives the same bytes, and a failed write leaves the old file.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Where parameters are missing or of other shapes than the network's, or the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
+        let path = path.as_ref();
+        let unfit = |source| ModelError::Parameters { path: path.into(), source };
+        self.parameters.check(&self.graph).map_err(unfit)?;
         let mut file = TensorFile::default();
         let text = notation::print(&self.graph).map_err(|error| ModelError::Print(error.to_string()))?;
         file.metadata.insert(NOTATION.into(), text);

@@ -4,13 +4,18 @@
 //! |---|---|
 //! | `config.json` | what the run was asked to do |
 //! | `log.jsonl` | a JSON object a line, each with its `step` |
-//! | `checkpoints/latest.safetensors`, `checkpoints/best.safetensors` | where to go on; the best so far |
+//! | `checkpoints/latest.safetensors` | where to go on |
+//! | `checkpoints/best.safetensors` | the model of the epoch with the highest test accuracy so far |
 //! | `model.safetensors` | the finished model |
-//! | `lock` | the number of the process that writes here, locked as long as it lives |
+//! | `.striate-lock` | the number of the process that writes here, locked as long as it lives |
 //!
 //! Checkpoints and models are written with [`TensorFile::write`](striate_interop::TensorFile::write), so that a
 //! process killed at any moment leaves whole files; of the log it may leave half a line, which is cut off when the
 //! folder is opened again.
+//!
+//! The best model is chosen by the test images, so that its accuracy on them flatters it a little. Where that matters,
+//! train on one part that [`hold_out`](crate::data::hold_out) leaves, give the other as the test set, and measure on
+//! images that have decided nothing.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -24,6 +29,7 @@ use thiserror::Error;
 const CONFIG: &str = "config.json";
 const LOG: &str = "log.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
+const LOCK: &str = ".striate-lock";
 
 /// What can go wrong with the folder of a run.
 #[derive(Debug, Error)]
@@ -45,7 +51,7 @@ pub enum RunError {
     #[error("{} holds a run (or a log) already; resume it, or choose another folder", .0.display())]
     Exists(PathBuf),
     /// The folder holds no run.
-    #[error("{} holds no run: there is no {CONFIG} in it", .0.display())]
+    #[error("{} holds no run: there is no {CONFIG} in it; give the folder of a run, or begin one", .0.display())]
     NoRun(PathBuf),
     /// Another process is at it.
     #[error("{} is in use by {}; wait for it or stop it first", path.display(),
@@ -57,7 +63,10 @@ pub enum RunError {
         pid: Option<u32>,
     },
     /// A file does not hold what it should.
-    #[error("{}{}: {source}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    #[error(
+        "{}{}: {source}; restore the file, or begin a new run in another folder",
+        path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default()
+    )]
     Content {
         /// The file.
         path: PathBuf,
@@ -73,7 +82,7 @@ pub enum RunError {
 pub enum Checkpoint {
     /// Where to go on.
     Latest,
-    /// The best by validation so far.
+    /// The best by test accuracy so far.
     Best,
 }
 
@@ -90,14 +99,17 @@ impl RunFolder {
     /// Makes a new run in `path`, a folder that holds none yet, with its configuration.
     pub fn create(path: impl AsRef<Path>, config: &impl Serialize) -> Result<Self, RunError> {
         let path = path.as_ref();
-        make_folder(path)?;
-        let lock = lock(path)?;
         let config_path = path.join(CONFIG);
         // A run that was killed while it was made has neither a configuration nor anything in its log.
-        let logged = fs::metadata(path.join(LOG)).is_ok_and(|log| log.len() > 0);
-        if logged || config_path.exists() {
-            return Err(RunError::Exists(path.to_path_buf()));
-        }
+        let free = || {
+            let logged = fs::metadata(path.join(LOG)).is_ok_and(|log| log.len() > 0);
+            if logged || config_path.exists() { Err(RunError::Exists(path.to_path_buf())) } else { Ok(()) }
+        };
+        // Before anything is touched, and again when no other process can make a run here any more.
+        free()?;
+        make_folder(path)?;
+        let lock = lock(path)?;
+        free()?;
         make_folder(&path.join(CHECKPOINTS))?;
         let log = open_log(&path.join(LOG))?;
         // Last: a folder with a configuration is a run.
@@ -236,7 +248,7 @@ fn open_log(path: &Path) -> Result<File, RunError> {
 /// Locks the folder for this process. The lock goes with the process, so one left by a dead process does not
 /// hold; its file stays, for removing it would let two processes each lock a file of their own.
 fn lock(folder: &Path) -> Result<File, RunError> {
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open.map_err(fail(&path, "open"))?;
     match file.try_lock() {
@@ -322,6 +334,7 @@ mod tests {
         assert!(matches!(RunFolder::create(&path, &json!({})), Err(RunError::Exists(_))));
         fs::write(folder.path().join(LOG), "of something else\n").unwrap();
         assert!(matches!(RunFolder::create(folder.path(), &json!({})), Err(RunError::Exists(_))));
+        assert!(!folder.path().join(LOCK).exists() && !folder.path().join(CHECKPOINTS).exists());
         let mut run = RunFolder::open(&path).unwrap();
         assert_eq!(run.config::<Value>().unwrap()["network"], "lenet5");
         run.append(&json!({"step": 4})).unwrap();
@@ -401,9 +414,9 @@ mod tests {
     fn the_lock_of_a_dead_process_does_not_hold() {
         let folder = tempfile::tempdir().unwrap();
         drop(RunFolder::create(folder.path(), &json!({})).unwrap());
-        fs::write(folder.path().join("lock"), "4000000000\n").unwrap();
+        fs::write(folder.path().join(LOCK), "4000000000\n").unwrap();
         let _run = RunFolder::open(folder.path()).unwrap();
-        let text = fs::read_to_string(folder.path().join("lock")).unwrap();
+        let text = fs::read_to_string(folder.path().join(LOCK)).unwrap();
         assert_eq!(text.trim(), std::process::id().to_string());
     }
 

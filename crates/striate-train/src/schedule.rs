@@ -203,7 +203,7 @@ pub enum ScheduleError {
     },
     /// A moment that never comes.
     #[error(
-        "schedule '{schedule}': {moment} lies behind the run's end, {total} steps of {steps_per_epoch} an epoch"
+        "schedule '{schedule}': {moment} lies behind the run's end, {total} steps of {steps_per_epoch} an epoch; train longer, or choose an earlier moment"
     )]
     BeyondEnd {
         /// The schedule.
@@ -217,7 +217,7 @@ pub enum ScheduleError {
     },
     /// No run at all, or a learning rate that is none.
     #[error(
-        "a run of {total} steps, {steps_per_epoch} an epoch, at learning rate {base} cannot be scheduled"
+        "a run of {total} steps, {steps_per_epoch} an epoch, at learning rate {base} cannot be scheduled; it needs a step at least, and a finite rate of 0 or more"
     )]
     Run {
         /// All steps of the run.
@@ -253,6 +253,14 @@ impl FromStr for Schedule {
             return Err(fail("onecycle rises by itself; leave the warm-up out".into()));
         }
         Ok(Self { warmup, rule })
+    }
+}
+
+impl Schedule {
+    /// The momentum at the beginning, at the peak of the learning rate and at the end, where the schedule prescribes it:
+    /// `onecycle` does, with the values of PyTorch's `cycle_momentum`.
+    pub fn momentum(&self) -> Option<[f64; 3]> {
+        matches!(self.rule, Rule::OneCycle { .. }).then_some([0.95, 0.85, 0.95])
     }
 }
 
@@ -425,6 +433,14 @@ impl LearningRate {
         &self.schedule
     }
 
+    /// Which way the measure gets better that [`Self::observe`] is to be told: a loss, or an accuracy.
+    pub fn goal(&self) -> Goal {
+        match self.schedule.rule {
+            Rule::Plateau { goal, .. } => goal,
+            _ => Goal::Min,
+        }
+    }
+
     /// The learning rate of step `step`, from 0.
     pub fn at(&self, step: u64) -> f64 {
         let warmup = self.schedule.warmup.map_or((0, 1.0), |Warmup { span, start }| {
@@ -454,10 +470,10 @@ impl LearningRate {
         }
     }
 
-    /// The momentum of step `step` where the schedule prescribes one: with `onecycle` from 0.95 down to 0.85 and
-    /// up again, as PyTorch's `cycle_momentum`.
+    /// The momentum of step `step` where the schedule prescribes one.
     pub fn momentum_at(&self, step: u64) -> Option<f64> {
-        matches!(self.schedule.rule, Rule::OneCycle { .. }).then(|| self.cycle(step, 0.95, 0.85, 0.95))
+        let [from, peak, to] = self.schedule.momentum()?;
+        Some(self.cycle(step, from, peak, to))
     }
 
     /// From `start` to `peak` and on to `end`; the peak is at step `pct · total − 1`, which need not be whole.

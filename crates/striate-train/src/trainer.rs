@@ -4,20 +4,20 @@
 //! same bytes as without the interruption, for any number of threads.
 
 use crate::augment::Augment;
-use crate::data::{Dataset, Samples};
-use crate::evaluate::{Evaluator, UseError, classifier_shape, image_name};
+use crate::data::{self, DataError, Dataset, Samples, Split};
+use crate::evaluate::{Evaluator, UseError, check_images, classifier_shape, image_name};
 use crate::image_file::Preprocess;
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
 use crate::model::{Model, ModelError, ModelInfo, from_file, to_file, without_optimiser_state};
 use crate::run_folder::{Checkpoint, RunError as FolderError, RunFolder};
-use crate::schedule::{LearningRate, PlateauState, Schedule, ScheduleError};
+use crate::schedule::{Goal, LearningRate, PlateauState, Schedule, ScheduleError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use striate_engine::{Isa, Parameters, Plan, PlanError, PlanOptions, RunError, Session};
-use striate_graph::notation::{self, PrintError};
+use striate_graph::notation::{self, NotationErrors, PrintError};
 use striate_graph::training::{
     self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, STEP, Sgd,
 };
@@ -59,7 +59,7 @@ pub struct TrainConfig {
 
 impl TrainConfig {
     /// What trains a small classifier well: five epochs of one-cycle SGD in batches of 128, with the images shifted and
-    /// turned a little where they are digits.
+    /// turned a little where they are those of MNIST.
     ///
     /// # Errors
     /// When the network cannot be written as text.
@@ -72,15 +72,92 @@ impl TrainConfig {
             batch: 128,
             lr: 0.1,
             schedule: "onecycle".parse().expect("a schedule's name"),
-            momentum: 0.9,
+            momentum: Self::MOMENTUM,
             nesterov: false,
             weight_decay: 5e-4,
             label_smoothing: 0.0,
-            augment: if data.starts_with("mnist") { Augment::DIGITS } else { Augment::NONE },
+            augment: data::augment(data),
             seed: 0,
             isa: Isa::best().name().to_string(),
         })
     }
+}
+
+impl TrainConfig {
+    /// The fraction of the velocity kept unless told otherwise.
+    pub const MOMENTUM: f32 = 0.9;
+
+    /// Checks what can be told without network and data.
+    ///
+    /// # Errors
+    /// The first setting that contradicts another or that this machine cannot keep.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let &Self { momentum, nesterov, .. } = self;
+        if !(0.0..1.0).contains(&momentum) {
+            return Err(ConfigError::Momentum { momentum });
+        }
+        if let Some([from, peak, to]) = self.schedule.momentum()
+            && momentum != 0.0
+            && momentum != Self::MOMENTUM
+        {
+            return Err(ConfigError::MovedMomentum { momentum, from, peak, to });
+        }
+        if nesterov && momentum == 0.0 {
+            return Err(ConfigError::Nesterov);
+        }
+        self.isa_here().map(|_| ())
+    }
+
+    /// The instruction set, where this processor has it.
+    fn isa_here(&self) -> Result<Isa, ConfigError> {
+        let isa = self.isa.parse().ok().filter(|isa: &Isa| isa.is_present());
+        isa.ok_or_else(|| ConfigError::Isa {
+            isa: self.isa.clone(),
+            present: Isa::present().map(Isa::name).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+/// A configuration that cannot be.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// A fraction that is none.
+    #[error("momentum is {momentum}; it lies from 0 to below 1")]
+    Momentum {
+        /// What was asked for.
+        momentum: f32,
+    },
+    /// A momentum that would have no effect.
+    #[error(
+        "momentum is {momentum}, but onecycle moves it by itself: {from} → {peak} → {to}; leave it out, set it to 0 for none, \
+         or choose another schedule"
+    )]
+    MovedMomentum {
+        /// What was asked for.
+        momentum: f32,
+        /// At the beginning.
+        from: f64,
+        /// At the peak of the learning rate.
+        peak: f64,
+        /// At the end.
+        to: f64,
+    },
+    /// A form of nothing.
+    #[error(
+        "Nesterov's form of momentum is asked for, but momentum is 0; set it above 0, or leave Nesterov out"
+    )]
+    Nesterov,
+    /// An instruction set that is unknown or not in this processor.
+    #[error(
+        "the run is to compute with {isa}, which this processor does not have ({present}) and others round differently: \
+         go on where it was begun, or begin a new run"
+    )]
+    Isa {
+        /// Asked for.
+        isa: String,
+        /// What there is.
+        present: String,
+    },
 }
 
 /// Why training stopped.
@@ -111,7 +188,7 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] TensorFileError),
     /// A checkpoint that is no place to go on from.
-    #[error("{}: cannot be resumed from: {problem}; delete it to start over", path.display())]
+    #[error("{}: cannot be resumed from: {problem}; restore what it was made with, or delete it to start over", path.display())]
     Resume {
         /// The checkpoint.
         path: PathBuf,
@@ -121,16 +198,44 @@ pub enum TrainError {
     /// The model cannot be saved.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The loss is no number any more.
-    #[error("the loss became {loss} at step {step} (epoch {epoch}); a learning rate below {lr} may help")]
+    /// The configuration contradicts itself or this machine.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run's data cannot be opened.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network in the run's configuration cannot be read.
+    #[error("{}: the network in the run's configuration cannot be read; restore the file, or begin a new run\n{errors}", path.display())]
+    Notation {
+        /// The run's folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        errors: NotationErrors,
+    },
+    /// More steps than numbers in a log can count.
+    #[error(
+        "{epochs} epochs of {steps_per_epoch} steps are more than the 2^53 steps that can be counted; ask for fewer epochs"
+    )]
+    TooLong {
+        /// Epochs asked for.
+        epochs: u64,
+        /// Steps of an epoch.
+        steps_per_epoch: u64,
+    },
+    /// A loss or parameter is no number any more; nothing of it has been written to the run's folder.
+    #[error(
+        "{what} became {value} at step {step} (epoch {epoch}); a learning rate below {lr:?} or a warm-up may help"
+    )]
     Diverged {
+        /// The loss, the test loss, or a parameter.
+        what: &'static str,
+        /// NaN or infinite.
+        value: f64,
         /// The step, from 0.
         step: u64,
         /// The epoch, from 1.
         epoch: u64,
-        /// NaN or infinite.
-        loss: f32,
-        /// The learning rate.
+        /// The learning rate of that step.
         lr: f64,
     },
 }
@@ -223,6 +328,9 @@ pub struct TrainReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Position {
     step: u64,
+    steps_per_epoch: u64,
+    /// The fingerprints of training and test images.
+    data: [u64; 2],
     best_accuracy: f64,
     seconds: f64,
     plateau: PlateauState,
@@ -244,8 +352,14 @@ pub struct Trainer {
     evaluator: Evaluator,
     rate: LearningRate,
     steps_per_epoch: u64,
+    /// Steps of the whole run.
+    total: u64,
+    fingerprints: [u64; 2],
     checkpoint_every: Duration,
 }
+
+/// More steps than this are not counted: behind it a float64, as readers of JSON have it, skips numbers.
+const MAX_STEPS: u64 = 1 << 53;
 
 impl Trainer {
     /// Prepares a run of `config` on `network`, with its folder.
@@ -259,10 +373,17 @@ impl Trainer {
         folder: RunFolder,
         threads: usize,
     ) -> Result<Self, TrainError> {
-        let (_, classes) = classifier_shape(&network)?;
-        if classes != train.classes().len() {
-            return Err(UseError::Classes { data: train.classes().len(), network: classes }.into());
+        config.check()?;
+        check_data(&network, [&train, &test])?;
+        let steps_per_epoch = train.len().checked_div(config.batch).unwrap_or(0) as u64;
+        if steps_per_epoch == 0 {
+            return Err(LoaderError::NoBatch { samples: train.len(), batch: config.batch }.into());
         }
+        let total = config.epochs.saturating_mul(steps_per_epoch);
+        if total > MAX_STEPS {
+            return Err(TrainError::TooLong { epochs: config.epochs, steps_per_epoch });
+        }
+        let rate = LearningRate::new(config.schedule.clone(), config.lr, total, steps_per_epoch)?;
         let sgd = Sgd {
             momentum: config.momentum > 0.0,
             nesterov: config.nesterov,
@@ -271,18 +392,12 @@ impl Trainer {
         };
         let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, ..Default::default() };
         let training = training::classifier(&network, &how)?;
-        let isa = config.isa.parse().map(Isa::best_up_to).unwrap_or_else(|_| Isa::best());
-        let plan = PlanOptions { batch: config.batch, threads, isa };
+        let plan = PlanOptions { batch: config.batch, threads, isa: config.isa_here()? };
         let mut session = Session::new(Plan::new(&training, plan)?)?;
         session.set_seed(config.seed);
         let by = [train.mean(), train.std()];
         let evaluator = Evaluator::new(&network, test.clone(), by, plan)?;
-        let steps_per_epoch = (train.len() / config.batch.max(1)) as u64;
-        let total = config.epochs.saturating_mul(steps_per_epoch);
-        if steps_per_epoch == 0 {
-            return Err(LoaderError::NoBatch { samples: train.len(), batch: config.batch }.into());
-        }
-        let rate = LearningRate::new(config.schedule.clone(), config.lr, total, steps_per_epoch)?;
+        let fingerprints = [train.fingerprint(), test.fingerprint()];
         Ok(Self {
             config,
             network,
@@ -294,8 +409,44 @@ impl Trainer {
             evaluator,
             rate,
             steps_per_epoch,
+            total,
+            fingerprints,
             checkpoint_every: Duration::from_secs(60),
         })
+    }
+
+    /// Prepares to go on with the run in `folder`: network, data and instruction set are those of its configuration.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read, or what it names is not on this machine.
+    pub fn resume(folder: RunFolder, threads: usize) -> Result<Self, TrainError> {
+        let config: TrainConfig = folder.config()?;
+        config.check()?;
+        let network = notation::parse(&config.notation)
+            .map_err(|errors| TrainError::Notation { path: folder.path().into(), errors })?;
+        let open = |split| data::open(&config.data, split).map(Arc::new);
+        let data = [open(Split::Train)?, open(Split::Test)?];
+        Self::new(config, network, data, folder, threads)
+    }
+
+    /// What the run is asked to do.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The network in training.
+    pub fn network(&self) -> &Graph {
+        &self.network
+    }
+
+    /// The images to learn from and those to test on.
+    pub fn data(&self) -> [&Dataset; 2] {
+        [&self.train, &self.test]
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
     }
 
     /// How often a checkpoint is written within an epoch (at its end it always is); a minute unless told otherwise.
@@ -309,7 +460,7 @@ impl Trainer {
     /// Where a step, a file or the loss fails; checkpoints written before stay.
     pub fn run(&mut self, observe: &mut dyn FnMut(Event)) -> Result<TrainReport, TrainError> {
         let mut position = self.restore()?;
-        let steps = self.config.epochs * self.steps_per_epoch;
+        let steps = self.total;
         let start = Instant::now();
         let seconds_before = position.seconds;
         observe(Event::Start { step: position.step, steps, memory: self.session.arena_bytes() });
@@ -341,9 +492,7 @@ impl Trainer {
             self.session.run()?;
             let loss = self.session.scalar(LOSS)?;
             let epoch = position.step / self.steps_per_epoch + 1;
-            if !loss.is_finite() {
-                return Err(TrainError::Diverged { step: position.step, epoch, loss, lr });
-            }
+            self.finite("the loss", loss as f64, position.step)?;
             for (to, row) in logits.chunks_mut(classes).zip(self.session.rows(LOGITS)?) {
                 to.copy_from_slice(row);
             }
@@ -367,7 +516,12 @@ impl Trainer {
                 let of = self.test.len() as u64;
                 let tested =
                     self.evaluator.run(&parameters, |done| observe(Event::Evaluating { done, of }))?;
-                self.rate.observe(tested.mean_loss());
+                self.finite("the test loss", tested.mean_loss(), position.step - 1)?;
+                self.check_parameters(&parameters, position.step - 1)?;
+                self.rate.observe(match self.rate.goal() {
+                    Goal::Min => tested.mean_loss(),
+                    Goal::Max => tested.accuracy(),
+                });
                 let record = EpochRecord {
                     step: position.step,
                     epoch,
@@ -392,7 +546,10 @@ impl Trainer {
                 last = Some(record);
             }
             if ends_epoch || saved.elapsed() >= self.checkpoint_every {
-                self.session.store(&mut parameters);
+                if !ends_epoch {
+                    self.session.store(&mut parameters);
+                    self.check_parameters(&parameters, position.step - 1)?;
+                }
                 position.seconds = seconds_before + start.elapsed().as_secs_f64();
                 self.save(&position, &parameters)?;
                 saved = Instant::now();
@@ -408,6 +565,24 @@ impl Trainer {
         let images_per_s =
             if whole_clock.images > 0 { whole_clock.images_per_s() } else { last.images_per_s };
         Ok(TrainReport { last, best_accuracy: position.best_accuracy, images_per_s, model })
+    }
+
+    /// Refuses a measurement of step `step` that is no number.
+    fn finite(&self, what: &'static str, value: f64, step: u64) -> Result<(), TrainError> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        let (epoch, lr) = (step / self.steps_per_epoch + 1, self.rate.at(step));
+        Err(TrainError::Diverged { what, value, step, epoch, lr })
+    }
+
+    /// Refuses parameters that step `step` has left broken, though its loss, taken before them, was a number.
+    fn check_parameters(&self, parameters: &Parameters, step: u64) -> Result<(), TrainError> {
+        let mut elements = parameters.0.values().flat_map(|tensor| &tensor.data);
+        match elements.find(|element| !element.is_finite()) {
+            Some(broken) => self.finite("a parameter", *broken as f64, step),
+            None => Ok(()),
+        }
     }
 
     /// The last epoch of a run that was already at its end.
@@ -438,9 +613,10 @@ impl Trainer {
         let (input, _) = classifier_shape(&self.network).expect("it has been trained");
         let preprocess = Preprocess {
             shape: input,
+            image: Some([self.train.shape()[1], self.train.shape()[2]]),
             mean: self.train.mean().to_vec(),
             std: self.train.std().to_vec(),
-            fit: self.train.fit(input),
+            fit: self.train.fit(),
         };
         let info = ModelInfo { classes: self.train.classes().to_vec(), preprocess };
         let graph = self.network.inference();
@@ -468,6 +644,8 @@ impl Trainer {
             let plateau = self.rate.state();
             return Ok(Position {
                 step: 0,
+                steps_per_epoch: self.steps_per_epoch,
+                data: self.fingerprints,
                 best_accuracy: 0.0,
                 seconds: 0.0,
                 plateau,
@@ -481,12 +659,48 @@ impl Trainer {
             .get(POSITION)
             .ok_or_else(|| resume("it does not say at which step it was".into()))?;
         let position: Position = serde_json::from_str(text).map_err(|error| resume(error.to_string()))?;
+        if position.steps_per_epoch != self.steps_per_epoch {
+            let (was, is) = (position.steps_per_epoch, self.steps_per_epoch);
+            return Err(resume(format!(
+                "its epochs had {was} steps, now they have {is}; the data have changed"
+            )));
+        }
+        for ((part, was), is) in ["training", "test"].into_iter().zip(position.data).zip(self.fingerprints) {
+            if was != is {
+                return Err(resume(format!(
+                    "the {part} images are not those it has seen (fingerprint {is:016x}, then {was:016x})"
+                )));
+            }
+        }
+        if position.step > self.total {
+            let (step, total) = (position.step, self.total);
+            return Err(resume(format!("it is at step {step}, the run ends at step {total}")));
+        }
         let parameters = from_file(file.tensors);
         self.session.load(&parameters).map_err(|error| resume(error.to_string()))?;
         self.rate.restore(position.plateau);
         self.folder.truncate_after(position.step)?;
         Ok(position)
     }
+}
+
+/// Checks that the network can learn from `train` and be measured on `test`.
+fn check_data(network: &Graph, [train, test]: [&Dataset; 2]) -> Result<(), UseError> {
+    let (input, outputs) = classifier_shape(network)?;
+    for (data, part) in [(train, "training"), (test, "test")] {
+        if data.is_empty() {
+            return Err(UseError::Empty { part });
+        }
+    }
+    let (train_classes, test_classes) = (train.classes().len(), test.classes().len());
+    if (train.shape(), train_classes) != (test.shape(), test_classes) {
+        let (train, test) = (train.shape(), test.shape());
+        return Err(UseError::Parts { train, train_classes, test, test_classes });
+    }
+    if train_classes != outputs {
+        return Err(UseError::Classes { data: train_classes, network: outputs });
+    }
+    check_images(train.shape(), input)
 }
 
 /// Time and images.

@@ -21,15 +21,17 @@ fn main() {
     }
 }
 
-/// Writes one checkpoint after the other, each of equal elements, and logs them.
+/// Writes one checkpoint after the other, each of equal elements, and logs them; tells when the first is done.
 fn write(folder: &Path) {
     let mut run = RunFolder::open(folder).unwrap();
-    println!("ready");
     for step in 1.. {
         let mut file = TensorFile::default();
         file.tensors.insert("weight".into(), Tensor::new([ELEMENTS], vec![step as f32; ELEMENTS]));
         file.write(run.checkpoint(Checkpoint::Latest)).unwrap();
         run.append(&json!({"step": step, "note": "x".repeat(1000)})).unwrap();
+        if step == 1 {
+            println!("ready");
+        }
     }
 }
 
@@ -43,20 +45,21 @@ fn kill() {
         let program = std::env::current_exe().unwrap();
         let mut writer =
             Command::new(program).arg("write").arg(folder).stdout(Stdio::piped()).spawn().unwrap();
-        BufReader::new(writer.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        let mut told = String::new();
+        BufReader::new(writer.stdout.take().unwrap()).read_line(&mut told).unwrap();
+        assert_eq!(told, "ready\n");
         match RunFolder::open(folder) {
             Err(RunError::InUse { pid, .. }) => assert_eq!(pid, Some(writer.id())),
             other => panic!("a folder in use was opened: {other:?}"),
         }
         std::thread::sleep(Duration::from_micros(3_000 + 1_713 * round));
-        let _: Vec<Value> = read_log(folder).unwrap();
+        assert!(!read_log::<Value>(folder).unwrap().is_empty());
+        assert!(writer.try_wait().unwrap().is_none(), "it is to be killed while it writes");
         writer.kill().unwrap();
         writer.wait().unwrap();
 
-        if checkpoint.exists() {
-            let data = &TensorFile::read(&checkpoint).unwrap().tensors["weight"].data;
-            assert!(data.len() == ELEMENTS && data.iter().all(|element| *element == data[0]));
-        }
+        let data = &TensorFile::read(&checkpoint).unwrap().tensors["weight"].data;
+        assert!(data.len() == ELEMENTS && data[0] >= 1.0 && data.iter().all(|element| *element == data[0]));
         let mut run = RunFolder::open(folder).unwrap();
         run.append(&json!({"step": 0})).unwrap();
         assert_eq!(run.log::<Value>().unwrap().last().unwrap()["step"], 0);

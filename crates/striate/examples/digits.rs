@@ -8,7 +8,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = [Split::Train, Split::Test].map(|split| data::open("mnist", split).map(Arc::new));
     let [train, test] = data;
     let config = TrainConfig { epochs: 3, ..TrainConfig::new(&network, "mnist")? };
-    let folder = RunFolder::create(std::env::temp_dir().join(format!("digits-{}", std::process::id())), &config)?;
+    let folder =
+        RunFolder::create(std::env::temp_dir().join(format!("digits-{}", std::process::id())), &config)?;
     let mut trainer = Trainer::new(config, network, [train?, test?], folder, available_threads())?;
     let report = trainer.run(&mut |event| {
         if let Event::Epoch(epoch) = event {

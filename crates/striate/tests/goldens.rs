@@ -90,7 +90,7 @@ impl Golden {
         self.compare("eval output", &eval.output("main").unwrap().data, expected, greatest(expected));
 
         // The first step's gradients, the image's included.
-        let mut graph = training::training_mode(net);
+        let mut graph = training::training_mode(net).unwrap();
         let labels = Input { ty: striate_graph::Type::batched([]).of(striate_graph::DType::U32) };
         let labels = graph.push(LABELS, labels, &[]).unwrap()[0];
         let logits = graph.output().unwrap();

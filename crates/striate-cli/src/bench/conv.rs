@@ -6,13 +6,13 @@ use serde::Serialize;
 use std::io::{self, Write};
 use striate::engine::executor;
 use striate::kernels::conv::{BackwardData, BackwardWeights, Conv2dGeometry, Epilogue, Forward};
-use striate::kernels::{Context, Executor, peak};
+use striate::kernels::{Context, Executor};
 
-use super::{Length, gflops, median_ms, random, zeros};
+use super::{Length, gflops, median_ms, peak_gflops, random, zeros};
 use crate::failure::{Failure, Result};
 use crate::options::{Format, Machine, write_json};
 use crate::table::{Table, left, right};
-use crate::text::{count, percent};
+use crate::text::{count, percent, plural};
 
 /// Time one convolution: forward, the gradient of its source, the gradient of its weights.
 #[derive(Args, Debug)]
@@ -70,12 +70,12 @@ struct Tensors {
 impl Conv {
     pub(crate) fn run(self, format: Format) -> Result<()> {
         let g: Conv2dGeometry = self.geometry.join(" ").parse().map_err(|error| {
-            Failure::from(error).as_usage().advise("`striate bench conv --help` tells all fields")
+            Failure::from(error).of_usage().advise("`striate bench conv --help` tells all fields")
         })?;
         let (isa, threads) = (self.machine.isa(), self.machine.threads());
         let executor = executor(threads).map_err(Failure::new)?;
         let cx = Context { isa, exec: &*executor };
-        let peak = peak::gflops(isa) * threads as f64;
+        let peak = peak_gflops(&self.machine);
         let mut tensors = Tensors {
             src: random(g.n * g.ih * g.iw * g.ic)?,
             weights: random(g.weights_len())?,
@@ -144,7 +144,13 @@ impl Outcome {
     fn write(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         let Self { geometry, macs, threads, isa, peak_gflops, .. } = self;
-        writeln!(out, "{}  {} MACs, {threads} threads, {isa}", style(geometry).bold(), count(*macs))?;
+        writeln!(
+            out,
+            "{}  {} MACs, {}, {isa}",
+            style(geometry).bold(),
+            count(*macs),
+            plural(*threads, "thread")
+        )?;
         writeln!(out, "peak {peak_gflops:.0} GFLOP/s, measured\n")?;
         let columns =
             [left("pass"), right("ms"), right("GFLOP/s"), right("of peak"), left("algorithm").dispensable(1)];

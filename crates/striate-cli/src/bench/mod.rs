@@ -4,11 +4,14 @@ mod conv;
 mod network;
 
 use clap::{Args, Subcommand};
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
+use striate::kernels::peak;
 use striate::kernels::rng::{Purpose, Rng};
 
 use crate::failure::{Failure, Result};
-use crate::options::Format;
+use crate::options::{Format, Machine};
 
 /// Measure how fast networks and convolutions run on this machine.
 #[derive(Args, Debug)]
@@ -92,6 +95,21 @@ fn median_ms(times: &mut [Duration]) -> f64 {
     times.sort_unstable();
     let middle = |at: usize| times.get(at).copied().unwrap_or_default().as_secs_f64() * 1e3;
     (middle(times.len() / 2) + middle(times.len().saturating_sub(1) / 2)) / 2.0
+}
+
+/// Multiply-add throughput of so many threads at the same time, in GFLOP/s, measured: threads that share a core reach
+/// no more together than one.
+fn peak_gflops(machine: &Machine) -> f64 {
+    let (isa, threads) = (machine.isa(), machine.threads());
+    let start = Barrier::new(threads);
+    thread::scope(|scope| {
+        let measure = || {
+            start.wait();
+            peak::gflops(isa)
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(measure)).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or(0.0)).sum()
+    })
 }
 
 /// GFLOP/s of so many multiply-accumulates, each two operations.

@@ -8,21 +8,25 @@ use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 use striate::graph::DType;
 use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
-use striate::kernels::peak;
 use striate::prelude::*;
 use striate::train::evaluate::classifier_shape;
 
-use super::{Length, gflops, median_ms, random};
+use super::{Length, gflops, median_ms, peak_gflops, random};
 use crate::failure::{Failure, Result};
 use crate::network::{NetworkArgs, Wish};
 use crate::options::{Format, Machine, positive, write_json};
 use crate::table::{Table, left, right};
-use crate::text::{bytes, percent, thousands};
+use crate::text::{bytes, percent, plural, thousands};
 
 /// Time a network's forward pass.
 ///
 /// Inference: no dropout, batch normalisation folded in, no auxiliary heads; random weights and images.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  striate bench infer lenet5
+  striate bench infer resnet18 --batch 32 --layers
+  striate bench infer vgg16 --threads 1 --format json")]
 pub(crate) struct Infer {
     #[command(flatten)]
     options: Options,
@@ -32,6 +36,10 @@ pub(crate) struct Infer {
 ///
 /// SGD with momentum 0.9 and weight decay 5e-4 on one random batch that stays the same; auxiliary heads included.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  striate bench train lenet5 --batch 128
+  striate bench train googlenet --batch 16 --layers --seconds 10")]
 pub(crate) struct Train {
     #[command(flatten)]
     options: Options,
@@ -139,7 +147,7 @@ impl Options {
         let median_ms = median_ms(&mut times);
         let macs: u64 = session.plan().steps().map(|step| step.macs).sum();
         let (threads, isa) = (self.machine.threads(), self.machine.isa());
-        let peak = self.layers.then(|| peak::gflops(isa) * threads as f64);
+        let peak = self.layers.then(|| peak_gflops(&self.machine));
         let layers = peak.map(|peak| self.layers(&mut session, peak)).transpose()?;
         let outcome = Outcome {
             network: name,
@@ -217,12 +225,12 @@ impl Outcome<'_> {
         let Self { network, task, batch, threads, isa, precision, .. } = self;
         if let (Some(layers), Some(peak)) = (&self.layers, self.peak_gflops) {
             write_layers(layers, &mut out)?;
-            writeln!(out, "\npeak    {peak:.0} GFLOP/s measured for {threads} threads")?;
+            writeln!(out, "\npeak    {peak:.0} GFLOP/s measured for {}", plural(*threads, "thread"))?;
         }
-        let images = if *batch == 1 { "image".into() } else { format!("{} images", thousands(*batch)) };
+        let (images, threads) = (plural(*batch, "image"), plural(*threads, "thread"));
         writeln!(
             out,
-            "{}  {network}, batch {batch}, {threads} threads, {isa}, {precision}",
+            "{}  {network}, batch {batch}, {threads}, {isa}, {precision}",
             style(format!("{task:<6}")).bold()
         )?;
         let median = style(format!("{:.3} ms", self.median_ms)).green().bold();

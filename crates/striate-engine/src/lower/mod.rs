@@ -14,6 +14,7 @@ use crate::options::PlanOptions;
 use crate::parameters::Parameters;
 use crate::place::Place;
 use crate::units::Unit;
+use std::cell::Cell;
 use striate_graph::ops::Op;
 use striate_graph::{Graph, Node, Type, Value};
 use striate_kernels::{Context, Pixels, PixelsMut};
@@ -118,18 +119,29 @@ pub(crate) struct Frame<'a> {
     pub(crate) writes: &'a [Place],
     pub(crate) workspace: [usize; 2],
     pub(crate) prepared: [usize; 2],
+    /// Which destinations have been taken, a bit each; the highest is the workspace.
+    pub(crate) taken: Cell<u64>,
 }
 
 impl<'a> Frame<'a> {
+    /// Marks a destination as taken: a second mutable reference to it is never made.
+    fn take(&self, bit: usize) {
+        let taken = self.taken.get();
+        assert!(taken & (1 << bit) == 0, "destination {bit} is taken twice");
+        self.taken.set(taken | 1 << bit);
+    }
+
     fn read_place(&self, place: &Place) -> &'a [f32] {
         // SAFETY: the plan checked that nothing this step writes overlaps what it reads, and steps run one at a
         // time.
         unsafe { self.arena.read(place.offset, place.extent()) }
     }
 
-    fn write_place(&self, place: &Place) -> &'a mut [f32] {
-        // SAFETY: the plan checked that what this step writes is disjoint from all else it touches; a kernel
-        // takes each of its destinations once.
+    fn write_place(&self, index: usize) -> &'a mut [f32] {
+        self.take(index);
+        let place = &self.writes[index];
+        // SAFETY: the plan checked that what this step writes is disjoint from all else it touches, and each
+        // destination is taken once.
         unsafe { self.arena.write(place.offset, place.extent()) }
     }
 
@@ -165,7 +177,7 @@ impl<'a> Frame<'a> {
 
     /// All floats of a destination; to be taken once in a run.
     pub(crate) fn dst_slice(&self, index: usize) -> &'a mut [f32] {
-        self.write_place(&self.writes[index])
+        self.write_place(index)
     }
 
     /// A destination of unsigned integers; to be taken once in a run.
@@ -180,6 +192,7 @@ impl<'a> Frame<'a> {
 
     /// The scratch memory; to be taken once in a run.
     pub(crate) fn workspace(&self) -> &'a mut [f32] {
+        self.take(u64::BITS as usize - 1);
         let [start, len] = self.workspace;
         // SAFETY: as in `write_place`.
         unsafe { self.arena.write(start, len) }

@@ -7,7 +7,7 @@ use striate_graph::ops::{
     AvgPool2d, AvgPool2dBackward, GlobalPool, GlobalPoolBackward, MaxPool2d, MaxPool2dBackward, Padding,
     PoolKind,
 };
-use striate_kernels::pool::{self, Pool2dGeometry};
+use striate_kernels::pool::{self, Index, Pool2dGeometry};
 
 fn geometry(
     src: Place,
@@ -29,29 +29,36 @@ fn whole(map: Place) -> Pool2dGeometry {
 
 pub(super) fn max(site: &Site, op: &MaxPool2d) -> Result<Lowered, String> {
     let g = geometry(site.input(0), site.output(0), op.kernel, op.stride, op.padding);
-    Ok(max_with(site, g, op.save_indices.then(|| op.index_type())))
+    max_with(site, g, op.save_indices.then(|| op.index_type()))
 }
 
 pub(super) fn global(site: &Site, op: &GlobalPool) -> Result<Lowered, String> {
     let g = whole(site.input(0));
-    Ok(match op.kind {
+    match op.kind {
         PoolKind::Max => max_with(site, g, op.save_indices.then(|| site.output(1).dtype)),
-        PoolKind::Avg => avg_with(site, g, true),
-    })
+        PoolKind::Avg => Ok(avg_with(site, g, true)),
+    }
 }
 
-fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<DType>) -> Lowered {
+fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<DType>) -> Result<Lowered, String> {
     let src = vec![site.input(0)];
     let Some(dtype) = indices else {
-        return Lowered::new("max pool", src, vec![site.output(0)], move |f| {
+        return Ok(Lowered::new("max pool", src, vec![site.output(0)], move |f| {
             pool::max_forward(&f.cx, &g, f.src(0), f.dst(0));
-        });
+        }));
     };
+    let taps = g.kh.saturating_mul(g.kw);
+    if taps > <u32 as Index>::MAX_TAPS {
+        let most = <u32 as Index>::MAX_TAPS;
+        return Err(format!(
+            "a window of {taps} positions is too large to keep indices of; the most is {most}"
+        ));
+    }
     let dst = vec![site.output(0), site.output(1)];
-    Lowered::new("max pool, indices kept", src, dst, move |f| match dtype {
+    Ok(Lowered::new("max pool, indices kept", src, dst, move |f| match dtype {
         DType::U8 => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.dst_u8(1)),
         _ => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.dst_u32(1)),
-    })
+    }))
 }
 
 pub(super) fn max_backward(site: &Site, op: &MaxPool2dBackward) -> Result<Lowered, String> {

@@ -30,12 +30,12 @@ pub(crate) struct Homes {
 
 impl Homes {
     /// The value's place, given the offset of each home.
+    ///
+    /// # Panics
+    /// When the value has no home: no unit declared that it reads or writes it.
     pub(crate) fn place(&self, value: Value, offset: impl Fn(usize) -> usize) -> Place {
-        let shape = self.shapes[&value];
-        match self.spots.get(&value) {
-            Some(spot) => Place { offset: offset(spot.home) + spot.channel, ld: spot.ld, ..shape },
-            None => shape,
-        }
+        let spot = self.spots.get(&value).expect("a unit names what it reads and writes");
+        Place { offset: offset(spot.home) + spot.channel, ld: spot.ld, ..self.shapes[&value] }
     }
 
     /// The value's home, where it has one.

@@ -56,6 +56,7 @@ impl Plan {
     /// # Errors
     /// Where an operation has no kernel for its attributes, or the memory cannot be addressed.
     pub fn new(graph: &Graph, options: PlanOptions) -> Result<Self, PlanError> {
+        let options = PlanOptions { threads: options.threads.max(1), ..options };
         if options.batch == 0 {
             return Err(PlanError::EmptyBatch);
         }
@@ -67,8 +68,10 @@ impl Plan {
         let units = units::units(&graph);
         let homes = homes::assign(&graph, &units, options.batch);
 
-        // First lowering pass: with places relative to their homes, to learn what scratch memory is needed.
-        let relative = |value: Value| homes.place(value, |_| 0);
+        // First lowering pass: with homes one behind the other, to learn what scratch memory is needed.
+        let mut apart: Vec<usize> = homes.sizes.clone();
+        apart.iter_mut().fold(0, |start, size| start + std::mem::replace(size, start));
+        let relative = |value: Value| homes.place(value, |home| apart[home]);
         let mut demands = Vec::new();
         for unit in &units {
             let lowered = lower_unit(&graph, unit, options, &relative)?;
@@ -84,6 +87,12 @@ impl Plan {
             let Lowered { reads, writes, workspace, prepare, describe, kernel } =
                 lower_unit(&graph, unit, options, &place)?;
             let node = graph.node(unit.root);
+            debug_assert_eq!(
+                demands[index],
+                (workspace, prepare.as_ref().map_or(0, |p| p.len)),
+                "{}",
+                node.name
+            );
             let prepared = [layout.prepared[index], demands[index].1];
             if let Some(prepare) = prepare {
                 prepares.push((prepared[0], prepare));
@@ -160,7 +169,7 @@ impl Plan {
             name: &step.name,
             op: step.op,
             algorithm: &step.describe,
-            macs: step.macs * self.options.batch as u64,
+            macs: step.macs.saturating_mul(self.options.batch as u64),
         })
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Case {
 impl Case {
     /// The same in training mode, where that differs.
     pub(crate) fn training(&self) -> Option<Case> {
-        let graph = training::training_mode(&self.graph);
+        let graph = training::training_mode(&self.graph).unwrap();
         let changed =
             !graph.nodes().map(|(_, node)| &node.op).eq(self.graph.nodes().map(|(_, node)| &node.op));
         changed.then(|| Case { name: format!("{} (training)", self.name), graph })
@@ -814,6 +814,7 @@ pub(crate) fn session(graph: &Graph, batch: usize, threads: usize, isa: Isa, dat
 /// How far float32 may be off on a graph whose values are up to `greatest`. Each term of the sums that lead to a value
 /// is rounded by up to ε, up or down: together by about the root of their number.
 pub(crate) fn tolerance(graph: &Graph, batch: usize, greatest: f64) -> f64 {
+    assert!(greatest.is_finite(), "a reference that is not finite would allow anything");
     let terms: f64 = graph.nodes().map(|(_, node)| terms(graph, &node.op, node, batch)).sum();
     4.0 * f64::from(f32::EPSILON) * terms.sqrt() * greatest.max(1.0)
 }

@@ -57,12 +57,12 @@ pub struct Summary {
 impl Total {
     /// Bytes of activations for a forward pass of `batch` images in float32.
     pub fn forward_bytes(&self, batch: usize) -> u64 {
-        4 * self.activations as u64 * batch as u64
+        (4 * self.activations as u64).saturating_mul(batch as u64)
     }
 
     /// Bytes of activations and their gradients for a training step: twice the forward pass.
     pub fn training_bytes(&self, batch: usize) -> u64 {
-        2 * self.forward_bytes(batch)
+        self.forward_bytes(batch).saturating_mul(2)
     }
 }
 
@@ -98,9 +98,9 @@ pub fn summarise(graph: &Graph) -> Summary {
     }
     let mut total = Total::default();
     for layer in &layers {
-        total.params += layer.params;
-        total.macs += layer.macs;
-        total.activations += layer.activations;
+        total.params = total.params.saturating_add(layer.params);
+        total.macs = total.macs.saturating_add(layer.macs);
+        total.activations = total.activations.saturating_add(layer.activations);
     }
     Summary { layers, total }
 }

@@ -35,7 +35,7 @@
 //! `concat` all read the value before those. `@name` goes on from the value of that name, looked for in the scope it
 //! is written in and then in those around it. A named group is a scope: names in `layer1: [ … ]` begin with
 //! `layer1.`; with `*3` there are `layer1.0`, `layer1.1`, `layer1.2`. Layers without a name are numbered by kind.
-//! [`reference`] lists all words and attributes.
+//! [`reference()`] lists all words and attributes.
 //!
 //! What is left out: the input is [`Defaults::input`], a bare `conv` is 3×3 with 64 channels doubling after each
 //! pooling up to 512, a bare `FC` has 4096 outputs, a convolution with an odd kernel is padded to keep the size at

@@ -132,7 +132,8 @@ impl Operation for Conv2d {
 
     fn macs(&self, inputs: &[&Type], outputs: &[&Type]) -> u64 {
         let channels = inputs[0].dims[0] / self.groups;
-        outputs[0].elements() as u64 * (channels * self.kernel[0] * self.kernel[1]) as u64
+        let window = (channels * self.kernel[0] * self.kernel[1]) as u64;
+        (outputs[0].elements() as u64).saturating_mul(window)
     }
 
     fn reach(&self, _: &Type) -> Reach {

@@ -139,7 +139,7 @@ impl Operation for ConvTranspose2d {
 
     fn macs(&self, inputs: &[&Type], _: &[&Type]) -> u64 {
         let taps = self.kernel[0] * self.kernel[1];
-        inputs[0].elements() as u64 * (self.out / self.groups * taps) as u64
+        (inputs[0].elements() as u64).saturating_mul((self.out / self.groups * taps) as u64)
     }
 
     fn reach(&self, _: &Type) -> Reach {

@@ -67,7 +67,7 @@ impl Operation for Linear {
     }
 
     fn macs(&self, inputs: &[&Type], _: &[&Type]) -> u64 {
-        inputs[0].elements() as u64 * self.out as u64
+        (inputs[0].elements() as u64).saturating_mul(self.out as u64)
     }
 
     fn reach(&self, _: &Type) -> Reach {
@@ -106,7 +106,7 @@ impl Operation for LinearBackwardData {
         }
     }
     fn macs(&self, inputs: &[&Type], outputs: &[&Type]) -> u64 {
-        inputs[0].elements() as u64 * outputs[0].elements() as u64
+        (inputs[0].elements() as u64).saturating_mul(outputs[0].elements() as u64)
     }
     fn gradient(&self, cx: &mut Backprop<'_>) -> Result<Vec<Option<Value>>, Problem> {
         let (d_dst, weights, d) = (cx.input(0), cx.input(1), cx.d_output(0));
@@ -133,6 +133,6 @@ impl Operation for LinearBackwardWeights {
         Some(types)
     }
     fn macs(&self, inputs: &[&Type], _: &[&Type]) -> u64 {
-        inputs[0].elements() as u64 * inputs[1].elements() as u64
+        (inputs[0].elements() as u64).saturating_mul(inputs[1].elements() as u64)
     }
 }

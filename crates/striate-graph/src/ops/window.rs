@@ -1,6 +1,6 @@
 //! A window sliding along one axis: what convolution and pooling have in common.
 
-use crate::error::Problem;
+use crate::error::{MAX_SIDE, Problem};
 
 /// Zeros (or other values) around a map, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -80,17 +80,27 @@ impl Window {
         if self.dilation == 1 && self.stride <= self.size {
             return input.saturating_sub(reach.saturating_sub(self.pad[0]));
         }
-        let mut read = vec![false; input];
-        for start in (0..outputs).map(|o| o * self.stride) {
-            for tap in 0..self.size {
-                if let Some(seen) = (start + tap * self.dilation).checked_sub(self.pad[0])
-                    && seen < input
-                {
-                    read[seen] = true;
+        // Tap t reads the positions t·dilation − pad + o·stride: runs of steps of one stride, which begin and end here.
+        let (input, stride, pad) = (input as i64, self.stride as i64, self.pad[0] as i64);
+        let mut begins = vec![0i32; input as usize];
+        for first in (0..self.size as i64).map(|tap| tap * self.dilation as i64 - pad) {
+            let behind = first + outputs as i64 * stride;
+            let start = if first < 0 { first.rem_euclid(stride) } else { first };
+            if start < behind.min(input) {
+                begins[start as usize] += 1;
+                if (0..input).contains(&behind) {
+                    begins[behind as usize] -= 1;
                 }
             }
         }
-        read.iter().filter(|seen| !**seen).count()
+        let mut unread = 0;
+        for position in 0..input as usize {
+            if position >= self.stride {
+                begins[position] += begins[position - self.stride];
+            }
+            unread += usize::from(begins[position] == 0);
+        }
+        unread
     }
 
     /// The number of outputs along `axis`, or the problem.
@@ -98,6 +108,9 @@ impl Window {
         let before = problems.len();
         for (what, value) in [("kernel", self.size), ("stride", self.stride), ("dilation", self.dilation)] {
             super::expect::positive(what, value, problems);
+        }
+        if [self.size, self.stride, self.dilation, self.pad[0], self.pad[1]].iter().any(|n| *n > MAX_SIDE) {
+            problems.push(Problem::TooLarge);
         }
         if problems.len() > before {
             return None;
@@ -151,5 +164,20 @@ mod tests {
         assert_eq!(Window { size: 3, stride: 1, dilation: 2, ..PLAIN }.unread(7), 0);
         assert_eq!(Window { size: 11, stride: 4, ..PLAIN }.unread(227), 0);
         assert_eq!(Window { size: 7, stride: 2, pad: [3, 3], ..PLAIN }.unread(224), 0);
+    }
+
+    #[test]
+    fn unread_positions_are_those_that_no_tap_touches() {
+        for (input, size, stride, dilation, before, after) in (1..12).flat_map(|input| {
+            (0..400).map(move |n| (input, 1 + n % 4, 1 + n / 4 % 5, 1 + n / 20 % 3, n % 5, n % 3))
+        }) {
+            let window = Window { size, stride, dilation, pad: [before, after], ceil: input % 2 == 0 };
+            let Some(outputs) = window.output(input) else { continue };
+            let touched = |position: usize| {
+                (0..outputs).any(|o| (0..size).any(|tap| o * stride + tap * dilation == position + before))
+            };
+            let expected = (0..input).filter(|position| !touched(*position)).count();
+            assert_eq!(window.unread(input), expected, "{window:?} on {input}");
+        }
     }
 }

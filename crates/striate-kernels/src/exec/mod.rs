@@ -13,14 +13,22 @@ pub use threads::Threads;
 use std::marker::PhantomData;
 
 /// Runs the tasks of a kernel, on one thread or many.
-pub trait Executor: Sync {
+///
+/// # Safety
+/// Kernels hand out exclusive parts of their memory by task and by worker, so they rely on this:
+/// - [`workers`](Self::workers) is the same for every call.
+/// - [`run`](Self::run) calls the task once for each index below `tasks` and for no other, each time with a
+///   worker below `workers()`; only where a task panics may indices be left out.
+/// - Within one call, no two tasks run on the same worker at the same time.
+/// - When `run` returns or unwinds, no task is running or will be run any more.
+pub unsafe trait Executor: Sync {
     /// How many workers can run tasks at the same time; at least 1.
     fn workers(&self) -> usize;
 
     /// Calls `task(index, worker)` once for each `index < tasks`, in any order, and returns when all are done.
     ///
-    /// `worker < self.workers()`; no two tasks run on the same worker at the same time, so `worker` may
-    /// select private scratch memory.
+    /// `worker < self.workers()`; within one call no two tasks run on the same worker at the same time, so
+    /// `worker` may select scratch memory that the call owns.
     fn run(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync));
 }
 
@@ -28,7 +36,8 @@ pub trait Executor: Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Serial;
 
-impl Executor for Serial {
+// SAFETY: a loop on one thread, as worker 0.
+unsafe impl Executor for Serial {
     fn workers(&self) -> usize {
         1
     }

@@ -80,7 +80,9 @@ impl Threads {
     }
 }
 
-impl Executor for Threads {
+// SAFETY: indices come from one counter, each to one taker; a worker takes its next when its last is done; and a call
+// waits, unwinding or not, until no worker is in it (`Open`). A call from within a task has but one worker, itself.
+unsafe impl Executor for Threads {
     fn workers(&self) -> usize {
         self.handles.len() + 1
     }
@@ -115,21 +117,12 @@ impl Shared {
         self.tasks.store(tasks, Ordering::Relaxed);
         self.next.store(0, Ordering::Relaxed);
         self.state.fetch_add(CALL | OPEN, Ordering::SeqCst);
+        let open = Open(self);
         if *locked(&self.sleepers) > 0 {
             self.wake.notify_all();
         }
         self.work(task, 0);
-        let mut state = self.state.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut looks = 0usize;
-        while state & WORKERS != 0 {
-            looks += 1;
-            if looks.is_multiple_of(PATIENCE) {
-                std::thread::yield_now()
-            } else {
-                std::hint::spin_loop()
-            }
-            state = self.state.load(Ordering::Acquire);
-        }
+        drop(open);
         if let Some(panic) = locked(&self.panic).take() {
             resume_unwind(panic);
         }
@@ -152,7 +145,11 @@ impl Shared {
         WORKING.set(false);
         if let Err(panic) = outcome {
             self.next.store(usize::MAX / 2, Ordering::Relaxed);
-            locked(&self.panic).get_or_insert(panic);
+            match &mut *locked(&self.panic) {
+                first @ None => *first = Some(panic),
+                // Dropping it might panic again, outside of what is caught.
+                Some(_) => std::mem::forget(panic),
+            }
         }
     }
 
@@ -161,11 +158,11 @@ impl Shared {
         let mut done = 0;
         while let Some(call) = self.next_call(done) {
             done = call;
+            let _entered = Entered(self);
             // SAFETY: this worker has entered the call, so the caller waits for it and writes nothing.
             if let Some(task) = unsafe { *self.task.get() } {
                 self.work(task, worker);
             }
-            self.state.fetch_sub(1, Ordering::Release);
         }
     }
 
@@ -206,6 +203,34 @@ impl Shared {
     fn wake_all(&self) {
         let _sleepers = locked(&self.sleepers);
         self.wake.notify_all();
+    }
+}
+
+/// A call that workers may enter; when dropped it closes and waits until they have left.
+struct Open<'a>(&'a Shared);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.fetch_and(!OPEN, Ordering::AcqRel);
+        let mut looks = 0usize;
+        while state & WORKERS != 0 {
+            looks += 1;
+            if looks.is_multiple_of(PATIENCE) {
+                std::thread::yield_now()
+            } else {
+                std::hint::spin_loop()
+            }
+            state = self.0.state.load(Ordering::Acquire);
+        }
+    }
+}
+
+/// A worker's presence in a call; when dropped it has left.
+struct Entered<'a>(&'a Shared);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.state.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -282,6 +307,33 @@ mod tests {
                 pool.run(8, &|index, _| assert_ne!(index, bad, "task fails"));
             }));
             assert!(outcome.is_err());
+            let done = AtomicUsize::new(0);
+            pool.run(8, &|_, _| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.load(Ordering::Relaxed), 8);
+        }
+    }
+
+    #[test]
+    fn payloads_that_panic_when_dropped_do_no_harm() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let pool = Threads::new(2).unwrap();
+        for _ in 0..4 {
+            // Both workers are in a task before either panics, so that there are two payloads.
+            let both = std::sync::Barrier::new(2);
+            let run = || {
+                pool.run(2, &|_, _| {
+                    both.wait();
+                    std::panic::panic_any(Bomb);
+                });
+            };
+            std::mem::forget(catch_unwind(AssertUnwindSafe(run)).unwrap_err());
             let done = AtomicUsize::new(0);
             pool.run(8, &|_, _| {
                 done.fetch_add(1, Ordering::Relaxed);

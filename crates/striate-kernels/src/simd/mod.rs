@@ -88,8 +88,10 @@ impl FromStr for Isa {
 
 /// Vector operations of one instruction set; holding a value proves that the processor has it.
 ///
-/// Every operation rounds once and works element by element; `mul_add` is a fused multiply-add on every
-/// implementation, so that only the order of a sum can make two instruction sets differ.
+/// Every operation works element by element and rounds once, with one exception: [`Portable`]'s `mul_add`, where
+/// the target has no fused multiply-add, rounds to f64 before it rounds to f32. That differs from rounding once
+/// only where the first rounding lands on the middle between two f32, or in subnormal results; beside it,
+/// instruction sets differ in the order of sums alone.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Floats in a vector.
     const LANES: usize;
@@ -151,7 +153,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     unsafe fn store_up_to(self, dst: *mut f32, value: Self::F, len: usize) {
         // SAFETY: the caller's contract.
-        unsafe { if len == Self::LANES { self.store(dst, value) } else { self.store_partial(dst, value, len) } }
+        unsafe {
+            if len == Self::LANES { self.store(dst, value) } else { self.store_partial(dst, value, len) }
+        }
     }
 
     /// Asks for the cache line at `address` to be brought into the L2 cache. Any address will do; a hint where the
@@ -183,7 +187,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a ÷ b`
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a × b + c`, rounded once.
+    /// `a × b + c`, rounded once but for [`Portable`]; see [`Simd`].
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The greater; `b` where either is NaN.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;

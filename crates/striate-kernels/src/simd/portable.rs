@@ -83,6 +83,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn mul_add(self, a: F, b: F, c: F) -> F {
+        if cfg!(target_feature = "fma") {
+            return std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]));
+        }
         // A fused multiply-add without the instruction is a slow library call; products of two f32 are
         // exact in f64, so this rounds the sum once to f64 and once to f32: within half an ulp + 2^-53.
         std::array::from_fn(|lane| (a[lane] as f64 * b[lane] as f64 + c[lane] as f64) as f32)

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::idx::{self, Source};
-use super::{DataError, Dataset, Split};
+use super::{DataError, Dataset, Samples, Split};
+use crate::augment::Augment;
+use crate::image_file::Fit;
 
 /// A data set of ten classes in the four files of MNIST.
 #[derive(Debug)]
@@ -16,6 +18,10 @@ pub struct Family {
     pub mean: f32,
     /// Standard deviation of the training pixels, as the field rounds it.
     pub std: f32,
+    /// How a picture from elsewhere becomes one of its images of 28×28; the middle of it where there is no special way.
+    pub fit: Option<Fit>,
+    /// Random changes that leave its images what they are.
+    pub augment: Augment,
 }
 
 /// The handwritten digits of LeCun, Cortes and Burges (1998).
@@ -24,6 +30,8 @@ pub const MNIST: Family = Family {
     classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     mean: 0.1307,
     std: 0.3081,
+    fit: Some(Fit::Digit { ink: 20 }),
+    augment: Augment::DIGITS,
 };
 
 /// The articles of clothing of Xiao, Rasul and Vollgraf (2017).
@@ -43,6 +51,8 @@ pub const FASHION_MNIST: Family = Family {
     ],
     mean: 0.2860,
     std: 0.3530,
+    fit: None,
+    augment: Augment::NONE,
 };
 
 /// The data sets that [`super::open`] knows by name.
@@ -56,10 +66,20 @@ impl Family {
         self.read(Source::Path(&images), Source::Path(&labels), split)
     }
 
+    /// Whether its files are inside the program.
+    pub(super) fn is_embedded(&self) -> bool {
+        cfg!(feature = "mnist") && self.name == MNIST.name
+    }
+
     fn read(&self, images: Source, labels: Source, split: Split) -> Result<Dataset, DataError> {
         let (images, labels) = idx::read_pair(images, labels, Some(self.classes.len()))?;
         let classes = self.classes.map(String::from).to_vec();
-        Dataset::from_idx(self.name, split, images, &labels, classes, vec![self.mean], vec![self.std])
+        let (mean, std) = (vec![self.mean], vec![self.std]);
+        let data = Dataset::from_idx(self.name, split, images, &labels, classes, mean, std)?;
+        Ok(match self.fit {
+            Some(fit) if data.shape() == [1, 28, 28] => data.with_fit(fit),
+            _ => data,
+        })
     }
 }
 
@@ -127,7 +147,6 @@ fn find_files(dir: &Path, splits: &[Split]) -> Result<Vec<[PathBuf; 2]>, DataErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Samples;
 
     #[cfg(feature = "mnist")]
     #[test]
@@ -167,6 +186,29 @@ mod tests {
         bytes.extend(dims.iter().flat_map(|size| size.to_be_bytes()));
         bytes.extend(data);
         std::fs::write(dir.join(name), bytes).unwrap();
+    }
+
+    #[test]
+    fn only_the_family_makes_digits_of_pictures() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = dir.path().join("mnist");
+        std::fs::create_dir(&named).unwrap();
+        for part in ["train", "t10k"] {
+            write_idx(&named, &format!("{part}-images-idx3-ubyte"), &[1, 28, 28], &[9; 784]);
+            write_idx(&named, &format!("{part}-labels-idx1-ubyte"), &[1], &[3]);
+        }
+        let path = named.to_str().unwrap();
+        let expect = |source: &str, fit, augment| {
+            let data = crate::data::open(source, Split::Test).unwrap();
+            assert_eq!((data.fit(), crate::data::augment(source)), (fit, augment), "{source}");
+        };
+        expect(path, Fit::Crop { short_side: 28 }, Augment::NONE);
+        expect(&format!("mnist:{path}"), Fit::Digit { ink: 20 }, Augment::DIGITS);
+        expect(&format!("fashion-mnist:{path}"), Fit::Crop { short_side: 28 }, Augment::NONE);
+        if cfg!(feature = "mnist") {
+            expect("mnist", Fit::Digit { ink: 20 }, Augment::DIGITS);
+        }
+        assert_eq!(crate::data::augment("mnist-like"), Augment::NONE);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use striate_kernels::rng::{Purpose, Rng};
 use thiserror::Error;
 
+use crate::augment::Augment;
 use crate::image_file::Fit;
-
 use crate::text;
 
 /// Which part of a data set: what is learned from, or what is only measured on.
@@ -134,6 +134,7 @@ pub struct Dataset {
     classes: Vec<String>,
     mean: Vec<f32>,
     std: Vec<f32>,
+    fit: Fit,
 }
 
 /// The fields of a [`Dataset`] under construction.
@@ -173,7 +174,8 @@ impl TryFrom<DatasetParts> for Dataset {
         if let Some(index) = labels.iter().position(|label| *label as usize >= classes.len()) {
             return Err(DataError::Label { name, index, label: labels[index], classes: classes.len() });
         }
-        Ok(Self { name, split, shape, pixels, labels, classes, mean, std })
+        let fit = Fit::Crop { short_side: shape[1].max(shape[2]) };
+        Ok(Self { name, split, shape, pixels, labels, classes, mean, std, fit })
     }
 }
 
@@ -223,9 +225,23 @@ impl Dataset {
         &self.classes
     }
 
-    /// How a picture from elsewhere is made like these images, for an input `[C, H, W]`.
-    pub fn fit(&self, [_, height, width]: [usize; 3]) -> Fit {
-        if self.name == mnist::MNIST.name { Fit::Digit { ink: 20 } } else { Fit::Crop { short_side: height.max(width) } }
+    /// A number that other images, labels or statistics almost surely do not have; the same on every machine.
+    pub fn fingerprint(&self) -> u64 {
+        let statistics = self.mean.iter().chain(&self.std).map(|value| value.to_bits());
+        let shape = self.shape.into_iter().map(|size| size as u32);
+        let words = shape.chain(statistics).chain(self.labels.iter().copied());
+        hash([self.pixels.len() as u64, self.classes.len() as u64].into_iter().chain(words.map(u64::from)))
+            ^ hash_bytes(&self.pixels)
+    }
+
+    /// How a picture from elsewhere is made like these images; the middle of it, unless told otherwise.
+    pub fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    /// The same images, with another way to make pictures from elsewhere like them.
+    pub fn with_fit(self, fit: Fit) -> Self {
+        Self { fit, ..self }
     }
 
     /// Per channel, the mean of the training pixels on a scale from 0 to 1.
@@ -257,13 +273,29 @@ impl Samples for Dataset {
     }
 }
 
+/// Name and folder in `source`, and the family of that name.
+fn parse(source: &str) -> (&str, Option<&str>, Option<&'static mnist::Family>) {
+    let (name, dir) = source.split_once(':').map_or((source, None), |(name, dir)| (name, Some(dir)));
+    (name, dir, mnist::FAMILIES.into_iter().find(|family| family.name == name))
+}
+
+/// The random changes that leave the images of `source`, as [`open`] takes it, what they are; none where nothing is
+/// known of them, as in a folder, whatever it is called.
+pub fn augment(source: &str) -> Augment {
+    match parse(source) {
+        (_, Some(_), Some(family)) => family.augment,
+        (_, None, Some(family)) if family.is_embedded() => family.augment,
+        _ => Augment::NONE,
+    }
+}
+
 /// The data set `source`: `mnist` (built in), `mnist:DIR` or `fashion-mnist:DIR`, or a folder of IDX files.
 pub fn open(source: &str, split: Split) -> Result<Dataset, DataError> {
-    let (name, dir) = source.split_once(':').map_or((source, None), |(name, dir)| (name, Some(dir)));
-    match (mnist::FAMILIES.into_iter().find(|family| family.name == name), dir) {
+    let (name, dir, family) = parse(source);
+    match (family, dir) {
         (Some(family), Some(dir)) => family.from_dir(dir, split),
         #[cfg(feature = "mnist")]
-        (Some(family), None) if family.name == mnist::MNIST.name => mnist::embedded(split),
+        (Some(family), None) if family.is_embedded() => mnist::embedded(split),
         _ if Path::new(source).is_dir() => mnist::from_dir(source, split),
         (Some(family), None) => Err(DataError::NotEmbedded { name: family.name }),
         (None, _) => {
@@ -271,6 +303,26 @@ pub fn open(source: &str, split: Split) -> Result<Dataset, DataError> {
             Err(DataError::Unknown { asked: source.into(), nearest })
         }
     }
+}
+
+/// FNV-1a over words, turned after each so that high bits reach low ones.
+fn hash(words: impl Iterator<Item = u64>) -> u64 {
+    words
+        .fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(29))
+}
+
+/// [`hash`] of four interleaved streams of words, whose multiplications overlap.
+fn hash_bytes(bytes: &[u8]) -> u64 {
+    let mut lanes = [1, 2, 3, 4].map(|lane| hash([lane].into_iter()));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut last = [0; 32];
+    last[..rest.len()].copy_from_slice(rest);
+    for block in blocks.iter().chain([&last]) {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks().0) {
+            *lane = (*lane ^ u64::from_le_bytes(*word)).wrapping_mul(0x100_0000_01b3).rotate_left(29);
+        }
+    }
+    hash(lanes.into_iter())
 }
 
 /// The sample numbers to learn from and those held out, `fraction` of all, each in ascending order.
@@ -357,9 +409,9 @@ mod tests {
         assert_eq!(statistics(&[10; 30], 1).1, [1.0]);
     }
 
-    #[test]
-    fn parts_must_go_together() {
-        let parts = DatasetParts {
+    /// Two images of 2×1×3.
+    fn parts() -> DatasetParts {
+        DatasetParts {
             name: "x".into(),
             split: Split::Train,
             shape: [2, 1, 3],
@@ -368,7 +420,43 @@ mod tests {
             classes: vec!["a".into(), "b".into()],
             mean: vec![0.0; 2],
             std: vec![1.0; 2],
+        }
+    }
+
+    #[test]
+    fn every_change_changes_the_fingerprint() {
+        let plain = DatasetParts {
+            shape: [1, 5, 17],
+            pixels: vec![7; 170],
+            mean: vec![0.5],
+            std: vec![1.0],
+            ..parts()
         };
+        let of = |parts: &DatasetParts| Dataset::try_from(parts.clone()).unwrap().fingerprint();
+        let mut seen = std::collections::HashSet::from([of(&plain)]);
+        for at in 0..plain.pixels.len() {
+            for bit in [1, 128] {
+                let mut changed = plain.clone();
+                changed.pixels[at] ^= bit;
+                assert!(seen.insert(of(&changed)), "pixel {at}");
+            }
+        }
+        for change in [
+            |p: &mut DatasetParts| p.labels.swap(0, 1),
+            |p: &mut DatasetParts| p.mean[0] = 0.25,
+            |p: &mut DatasetParts| p.shape = [1, 17, 5],
+            |p: &mut DatasetParts| p.classes.push("c".into()),
+        ] {
+            let mut changed = plain.clone();
+            change(&mut changed);
+            assert!(seen.insert(of(&changed)), "{changed:?}");
+        }
+        assert_eq!(of(&DatasetParts { name: "y".into(), split: Split::Test, ..plain.clone() }), of(&plain));
+    }
+
+    #[test]
+    fn parts_must_go_together() {
+        let parts = parts();
         assert_eq!(Dataset::try_from(parts.clone()).unwrap().image(1).len(), 6);
         let wrong = |change: fn(&mut DatasetParts)| {
             let mut parts = parts.clone();
