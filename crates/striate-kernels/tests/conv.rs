@@ -439,7 +439,7 @@ fn bits_of_winograd_do_not_depend_on_the_number_of_workers() {
         let g: Conv2dGeometry = text.parse().unwrap();
         for pass in [Pass::Forward, Pass::BackwardData] {
             let run = |exec: &dyn Executor| {
-                run_gather(&Context::new(exec), &g, pass, Algorithm::Winograd, Setting::ALL)
+                bits(&run_gather(&Context::new(exec), &g, pass, Algorithm::Winograd, Setting::ALL))
             };
             let alone = run(&Serial);
             for workers in 1..=3 {
