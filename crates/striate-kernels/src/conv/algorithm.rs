@@ -17,9 +17,6 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All algorithms, in the order in which they are considered.
-    pub const ALL: [Algorithm; 3] = [Algorithm::Auto, Algorithm::Direct, Algorithm::Winograd];
-
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

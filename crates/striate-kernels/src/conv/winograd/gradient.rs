@@ -102,12 +102,7 @@ impl Gradient {
     pub(in crate::conv) fn describe(&self) -> String {
         let (vectors, lanes) = (self.sums.vectors(), self.machine.lanes);
         let rows = self.machine.max_pixels(vectors);
-        format!(
-            "winograd 3x3 {rows}x{}, {} blocks of {} tiles",
-            vectors * lanes,
-            self.blocks,
-            self.block_tiles()
-        )
+        format!("winograd 3x3 {rows}x{}, blocks of {} tiles", vectors * lanes, self.block_tiles())
     }
 
     /// Estimated cycles of one thread.
