@@ -573,3 +573,17 @@ fn broken_geometries_are_refused_with_their_numbers() {
         "source pixels lie 63 elements apart, but each has 64 channels: the distance must not be less"
     );
 }
+
+#[test]
+fn strides_of_absurd_size_are_refused() {
+    let g: Conv2dGeometry = "ic1 ih4096 oc1 kh1 sh4096 sw4096".parse().unwrap();
+    let refused = BackwardData::new(Isa::best(), &g, 1, 1).unwrap_err().to_string();
+    assert!(refused.contains("16777216 phases"), "{refused}");
+    // Many phases, most of them without a tap: zeros.
+    check_gather(
+        &"ic3 ih64 oc4 kh2 sh64 sw64".parse().unwrap(),
+        Pass::BackwardData,
+        Algorithm::Direct,
+        Setting::ALL,
+    );
+}

@@ -13,6 +13,8 @@ use crate::{Context, Pixels};
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
     phases: Vec<Gather>,
+    /// Before each phase: the tasks and the floats of packed weights of those before it.
+    starts: Vec<[usize; 2]>,
     dst: Map,
     zeros: Vec<f32>,
     /// Neighbouring destination pixels that are written as one.
@@ -46,7 +48,14 @@ impl Direct {
         }
         let zeros = vec![0.0; phases.iter().map(Gather::row_len).max().unwrap_or(0)];
         let fold = cols.iter().map(|axis| axis.fold).max().unwrap_or(1);
-        Self { phases, dst, zeros, fold }
+        let mut end = [0; 2];
+        let starts = phases.iter().map(|phase| {
+            let start = end;
+            end = [start[0] + phase.tasks(), start[1] + phase.panels.len];
+            start
+        });
+        let starts = starts.collect();
+        Self { phases, starts, dst, zeros, fold }
     }
 
     /// Floats of the packed weights.
@@ -107,17 +116,12 @@ impl Direct {
         let scratch = SharedMut::new(workspace);
         let tasks = self.phases.iter().map(Gather::tasks).sum();
         cx.exec.run(tasks, &|task, worker| {
-            let (mut task, mut packed) = (task, 0);
-            for phase in &self.phases {
-                if task < phase.tasks() {
-                    // SAFETY: no two tasks run on a worker at the same time.
-                    let scratch = unsafe { scratch.range(worker * scratch_len, scratch_len) };
-                    let packed = &call.packed[packed..packed + phase.panels.len];
-                    return phase.run_task(&Call { packed, ..call }, task, scratch);
-                }
-                task -= phase.tasks();
-                packed += phase.panels.len;
-            }
+            let index = self.starts.partition_point(|[first, _]| *first <= task) - 1;
+            let (phase, [first, packed]) = (&self.phases[index], self.starts[index]);
+            // SAFETY: no two tasks run on a worker at the same time.
+            let scratch = unsafe { scratch.range(worker * scratch_len, scratch_len) };
+            let packed = &call.packed[packed..packed + phase.panels.len];
+            phase.run_task(&Call { packed, ..call }, task - first, scratch);
         });
         if let Some(residual) = apart {
             add_residual(cx, residual, floor, &call.dst, to);

@@ -8,6 +8,9 @@ pub const MAX_EXTENT: usize = 1 << 24;
 /// The greatest number of elements the source, the weights or the destination may have.
 pub const MAX_ELEMENTS: u64 = 1 << 31;
 
+/// The most phases that the gradient of a strided convolution's source is computed in.
+pub const MAX_PHASES: usize = 1 << 14;
+
 /// A two-dimensional convolution: what is convolved with what, in numbers.
 ///
 /// # Shapes
@@ -82,6 +85,18 @@ pub enum GeometryError {
         tensor: &'static str,
         /// How many elements it would have.
         elements: u128,
+    },
+    /// A gradient of the source in more phases than [`MAX_PHASES`]: source lines apart in their place within a stride.
+    #[error(
+        "strides of {sh}x{sw} cut the gradient of the source into {phases} phases, of at most {MAX_PHASES}: reduce the stride"
+    )]
+    Phases {
+        /// Vertical stride.
+        sh: usize,
+        /// Horizontal stride.
+        sw: usize,
+        /// How many there would be.
+        phases: usize,
     },
     /// The groups do not divide the channels.
     #[error(

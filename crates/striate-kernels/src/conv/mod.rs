@@ -31,7 +31,7 @@ mod window;
 mod winograd;
 
 pub use algorithm::{Algorithm, Candidate, PlanError, Refusal};
-pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, ParseGeometryError};
+pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, MAX_PHASES, ParseGeometryError};
 pub use pass::{BackwardData, Forward};
 pub use weights::BackwardWeights;
 

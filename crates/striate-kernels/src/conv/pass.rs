@@ -5,7 +5,7 @@ use super::algorithm::{Algorithm, Candidate, PlanError, Refusal, choose};
 use super::axis::Axis;
 use super::direct::Direct;
 use super::gather::Call;
-use super::geometry::{Conv2dGeometry, GeometryError};
+use super::geometry::{Conv2dGeometry, GeometryError, MAX_PHASES};
 use super::panels::WeightStrides;
 use super::tile::Machine;
 use super::winograd::Winograd;
@@ -249,6 +249,10 @@ pass! {
     /// reads the latter and writes the former.
     BackwardData: "d_dst" -> "d_src",
     |isa, algorithm, g, src, dst| {
+        let phases = g.sh.min(g.ih).saturating_mul(g.sw.min(g.iw));
+        if phases > MAX_PHASES {
+            return Err(GeometryError::Phases { sh: g.sh, sw: g.sw, phases }.into());
+        }
         let rows = Axis::backward_phases((g.ih, g.oh()), g.kh, g.sh, g.dh, g.pt);
         let cols = Axis::backward_phases((g.iw, g.ow()), g.kw, g.sw, g.dw, g.pl);
         let strides = WeightStrides::forward(g).transposed();
