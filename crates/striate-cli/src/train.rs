@@ -25,7 +25,7 @@ use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
 /// The run gets a folder with its configuration, log, checkpoints and the finished model. Interrupted at any point, it
 /// goes on with --resume and ends with the same bytes as without the interruption.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct Train {
     #[command(flatten)]
     network: NetworkArgs,
@@ -164,15 +164,21 @@ impl Train {
         let path = trainer.folder().path().to_path_buf();
         let place = path.display().to_string();
         let mut heading = heading(&trainer, &self.machine);
-        heading.push(fact("run", &[place, if self.resume { "resumed".into() } else { String::new() }]));
+        heading
+            .push(fact("run", &[place, if self.resume { "taken up again".into() } else { String::new() }]));
         let mut progress = Progress::new(config.epochs);
         for line in heading {
             progress.say(&line);
         }
+        let resumed = self.resume;
         let report = trainer.run(&mut |event| {
             if let Event::Start { step, steps, memory } = event {
-                let from =
-                    if step > 0 { format!("goes on at step {step} of {steps}") } else { String::new() };
+                let from = match step {
+                    0 if resumed => "no checkpoint yet: begins anew".to_string(),
+                    0 => String::new(),
+                    _ if step == steps => "was at its end already".to_string(),
+                    _ => format!("goes on at step {step} of {steps}"),
+                };
                 progress.say(&fact("memory", &[bytes(memory as u64), from]));
                 progress.say("");
             }
@@ -186,7 +192,7 @@ impl Train {
             let has_checkpoint = path.join("checkpoints/latest.safetensors").exists();
             if diverged {
                 failure.advise(format!(
-                    "begin a new run with --lr below {:?}, or with a warm-up as in --schedule warmup:1+cosine",
+                    "begin a new run with --lr well below {:?}, or with another --schedule",
                     config.lr
                 ))
             } else if has_checkpoint && !self.resume {

@@ -224,7 +224,7 @@ pub enum TrainError {
     },
     /// A loss or parameter is no number any more; nothing of it has been written to the run's folder.
     #[error(
-        "{what} became {value} at step {step} (epoch {epoch}); a learning rate below {lr:?} or a warm-up may help"
+        "{what} became {value} at step {step} (epoch {epoch}), where the learning rate was {lr:.3e}: it is too high"
     )]
     Diverged {
         /// The loss, the test loss, or a parameter.

@@ -60,6 +60,10 @@ struct Pass {
     algorithm: String,
 }
 
+/// Why a pass may seem faster than the machine.
+const ABOVE_PEAK: &str =
+    "counted are the multiplications of the definition; Winograd needs a quarter of them";
+
 /// The tensors of a convolution and of its gradients.
 struct Tensors {
     src: Vec<f32>,
@@ -164,6 +168,10 @@ impl Outcome {
                 algorithm.clone(),
             ]);
         }
-        table.write(&mut out)
+        table.write(&mut out)?;
+        if self.passes.iter().any(|pass| pass.peak_fraction > 1.0) {
+            writeln!(out, "\n{ABOVE_PEAK}")?;
+        }
+        Ok(())
     }
 }
