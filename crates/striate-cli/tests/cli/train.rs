@@ -133,7 +133,10 @@ fn a_learning_rate_too_high_is_told() {
     let dir = tempfile::tempdir().unwrap();
     data(dir.path());
     let text = fails(dir.path(), 1, &tiny_run(&["--lr=1e30", "--schedule=constant", "--run=run"]));
-    assert_contains(&text, &["the loss became", "where the learning rate was", "--lr well below 1e30", "--schedule"]);
+    assert_contains(
+        &text,
+        &["the loss became", "where the learning rate was", "--lr well below 1e30", "--schedule"],
+    );
     // This penalty makes the weights a fifth larger in each step: they outgrow float32 behind the first checkpoint,
     // and from there on the same steps would do the same.
     let args = ["--lr=0.1", "--weight-decay=22", "--momentum=0", "--schedule=constant", "--epochs", "200"];
