@@ -56,7 +56,8 @@ thread_local! {
 }
 
 impl Threads {
-    /// A pool of `workers`, the calling thread among them.
+    /// A pool of `workers`, the calling thread among them; returns when all are at their posts, so that no call pays for
+    /// a thread that is still starting.
     ///
     /// # Errors
     /// Where the system refuses a thread.
@@ -71,11 +72,18 @@ impl Threads {
             wake: Condvar::new(),
         });
         let mut pool = Self { shared, calling: Mutex::new(()), handles: Vec::new() };
+        let (arrived, arrivals) = std::sync::mpsc::channel::<()>();
         for worker in 1..workers.clamp(1, WORKERS as usize) {
-            let shared = pool.shared.clone();
+            let (shared, arrived) = (pool.shared.clone(), arrived.clone());
             let thread = std::thread::Builder::new().name(format!("striate-{worker}"));
-            pool.handles.push(thread.spawn(move || shared.serve(worker))?);
+            pool.handles.push(thread.spawn(move || {
+                drop(arrived);
+                shared.serve(worker);
+            })?);
         }
+        drop(arrived);
+        // Ends when every worker has dropped its sender.
+        let _ = arrivals.recv();
         Ok(pool)
     }
 }
