@@ -7,10 +7,12 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod broadcast;
+pub mod cast;
 mod channelwise;
 pub mod conv;
 pub mod copy;
 pub mod dropout;
+pub mod element;
 pub mod exec;
 pub mod layout;
 pub mod local;
@@ -30,6 +32,7 @@ mod strided;
 pub mod upsample;
 pub mod view;
 
+pub use element::{Bf16, Element, ElementType};
 pub use exec::{Context, Executor, Serial};
 pub use simd::Isa;
 pub use view::{Pixels, PixelsMut};

@@ -15,7 +15,7 @@ pub(crate) fn rows_per_task(channels: usize) -> usize {
 
 /// Asserts that `data` can hold `rows` × `channels` elements with rows `ld` apart.
 #[track_caller]
-pub(crate) fn assert_fits(name: &str, data: &[f32], rows: usize, channels: usize, ld: usize) {
+pub(crate) fn assert_fits<E>(name: &str, data: &[E], rows: usize, channels: usize, ld: usize) {
     let needed = extent(rows, channels, ld);
     assert!(rows <= 1 || ld >= channels, "{name}: rows of {channels} lie only {ld} apart");
     assert!(data.len() >= needed, "{name}: {rows}×{channels} needs {needed} elements, has {}", data.len());

@@ -1,42 +1,42 @@
-//! Views of activations in memory: channels last, pixels at a fixed distance.
+//! Views of activations in memory: channels last, pixels at a fixed distance, elements of float32 or bfloat16.
 
 /// Pixels to read: pixel `p` is `data[p * ld .. p * ld + channels]`.
 ///
 /// `ld` (the leading dimension, in elements) exceeds the number of channels when the map is a channel slice
 /// of a wider buffer, as the inputs of a zero-copy concatenation are.
 #[derive(Clone, Copy, Debug)]
-pub struct Pixels<'a> {
+pub struct Pixels<'a, E = f32> {
     /// The elements, starting with pixel 0's first channel.
-    pub data: &'a [f32],
+    pub data: &'a [E],
     /// Distance between pixels, in elements.
     pub ld: usize,
 }
 
 /// Pixels to write; see [`Pixels`]. What lies between the channels of neighbouring pixels is left alone.
 #[derive(Debug)]
-pub struct PixelsMut<'a> {
+pub struct PixelsMut<'a, E = f32> {
     /// The elements, starting with pixel 0's first channel.
-    pub data: &'a mut [f32],
+    pub data: &'a mut [E],
     /// Distance between pixels, in elements.
     pub ld: usize,
 }
 
-impl<'a> Pixels<'a> {
+impl<'a, E> Pixels<'a, E> {
     /// A view of `data` with pixels `ld` elements apart.
-    pub fn new(data: &'a [f32], ld: usize) -> Self {
+    pub fn new(data: &'a [E], ld: usize) -> Self {
         Self { data, ld }
     }
 
     /// The first `channels` elements of pixel `pixel`.
     #[inline(always)]
-    pub fn row(&self, pixel: usize, channels: usize) -> &'a [f32] {
+    pub fn row(&self, pixel: usize, channels: usize) -> &'a [E] {
         &self.data[pixel * self.ld..][..channels]
     }
 }
 
-impl<'a> PixelsMut<'a> {
+impl<'a, E> PixelsMut<'a, E> {
     /// A view of `data` with pixels `ld` elements apart.
-    pub fn new(data: &'a mut [f32], ld: usize) -> Self {
+    pub fn new(data: &'a mut [E], ld: usize) -> Self {
         Self { data, ld }
     }
 }

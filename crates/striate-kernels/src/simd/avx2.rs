@@ -1,6 +1,7 @@
 //! AVX2 and FMA.
 
 use super::{Isa, Simd};
+use crate::element::Bf16;
 use std::arch::x86_64::*;
 
 /// Proof that the processor has AVX2 and FMA.
@@ -57,6 +58,37 @@ pub(super) unsafe fn transpose8(src: *const f32, src_ld: usize, dst: *mut f32, d
     }
 }
 
+/// 8 bfloat16 as floats.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn widen(halves: __m128i) -> __m256 {
+    // SAFETY: the caller's contract.
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))) }
+}
+
+/// The inverse of [`widen`], rounding as [`Bf16::from_f32`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn narrow(value: __m256) -> __m128i {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let bits = _mm256_castps_si256(value);
+        let cut = _mm256_srli_epi32::<16>(bits);
+        let half = _mm256_add_epi32(_mm256_and_si256(cut, _mm256_set1_epi32(1)), _mm256_set1_epi32(0x7FFF));
+        let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, half));
+        let quiet = _mm256_or_si256(cut, _mm256_set1_epi32(0x40));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
+        let halves = _mm256_blendv_epi8(rounded, quiet, nan);
+        // Packing works within the halves of the vector.
+        let packed = _mm256_packus_epi32(halves, halves);
+        _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b1000>(packed))
+    }
+}
+
 // SAFETY of every block below: `self` exists only where `detect` found the instructions; pointers are valid
 // by the trait's contracts.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -81,24 +113,60 @@ impl Simd for Avx2 {
         unsafe { _mm256_set1_ps(value) }
     }
     #[inline(always)]
-    unsafe fn load(self, src: *const f32) -> __m256 {
+    unsafe fn load_f32(self, src: *const f32) -> __m256 {
         unsafe { _mm256_loadu_ps(src) }
     }
     #[inline(always)]
-    unsafe fn store(self, dst: *mut f32, value: __m256) {
+    unsafe fn store_f32(self, dst: *mut f32, value: __m256) {
         unsafe { _mm256_storeu_ps(dst, value) }
     }
     #[inline(always)]
-    unsafe fn load_partial(self, src: *const f32, len: usize) -> __m256 {
+    unsafe fn load_f32_partial(self, src: *const f32, len: usize) -> __m256 {
         unsafe { _mm256_maskload_ps(src, first(len)) }
     }
     #[inline(always)]
-    unsafe fn load_partial_or(self, src: *const f32, len: usize, fill: __m256) -> __m256 {
-        unsafe { _mm256_blendv_ps(fill, self.load_partial(src, len), _mm256_castsi256_ps(first(len))) }
+    unsafe fn load_f32_partial_or(self, src: *const f32, len: usize, fill: __m256) -> __m256 {
+        unsafe { _mm256_blendv_ps(fill, self.load_f32_partial(src, len), _mm256_castsi256_ps(first(len))) }
     }
     #[inline(always)]
-    unsafe fn store_partial(self, dst: *mut f32, value: __m256, len: usize) {
+    unsafe fn store_f32_partial(self, dst: *mut f32, value: __m256, len: usize) {
         unsafe { _mm256_maskstore_ps(dst, first(len), value) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, src: *const Bf16) -> __m256 {
+        unsafe { widen(_mm_loadu_si128(src.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, dst: *mut Bf16, value: __m256) {
+        unsafe { _mm_storeu_si128(dst.cast(), narrow(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_partial_or(self, src: *const Bf16, len: usize, fill: __m256) -> __m256 {
+        let mut halves = [Bf16::ZERO; 8];
+        unsafe {
+            src.copy_to_nonoverlapping(halves.as_mut_ptr(), len);
+            let values = self.load_bf16(halves.as_ptr());
+            _mm256_blendv_ps(fill, values, _mm256_castsi256_ps(first(len)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_partial(self, dst: *mut Bf16, value: __m256, len: usize) {
+        let mut halves = [Bf16::ZERO; 8];
+        unsafe {
+            self.store_bf16(halves.as_mut_ptr(), value);
+            halves.as_ptr().copy_to_nonoverlapping(dst, len);
+        }
+    }
+    #[inline(always)]
+    fn low_bf16(self, a: __m256) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(a))) }
+    }
+    #[inline(always)]
+    fn high_bf16(self, a: __m256) -> __m256 {
+        unsafe {
+            let upper = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
+            _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a), upper))
+        }
     }
     #[inline(always)]
     fn prefetch(self, address: *const f32) {

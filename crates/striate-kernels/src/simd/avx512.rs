@@ -1,13 +1,14 @@
-//! AVX-512 F, BW, DQ and VL.
+//! AVX-512 F, BW, DQ and VL, with and without the dot product of bfloat16.
 
 use super::{Isa, Simd};
+use crate::element::Bf16;
 use std::arch::x86_64::*;
 
-/// Proof that the processor has AVX-512 F, BW, DQ and VL.
+/// Proof that the processor has AVX-512 F, BW, DQ and VL, and with `DOT` also BF16.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
+pub struct Avx512<const DOT: bool>(());
 
-impl Avx512 {
+impl<const DOT: bool> Avx512<DOT> {
     /// The token, where the processor has the instructions.
     pub fn detect() -> Option<Self> {
         (cfg!(not(feature = "cap-avx2"))
@@ -15,6 +16,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
+            && (!DOT || is_x86_feature_detected!("avx512bf16"))
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma"))
         .then_some(Self(()))
@@ -28,13 +30,48 @@ fn first(len: usize) -> __mmask16 {
     (1u16 << len) - 1
 }
 
+/// 16 bfloat16 as floats.
+///
+/// # Safety
+/// The processor must have AVX-512 F.
+#[inline(always)]
+unsafe fn widen(halves: __m256i) -> __m512 {
+    // SAFETY: the caller's contract.
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) }
+}
+
+/// The inverse of [`widen`], rounding as [`Bf16::from_f32`]: the conversion instruction flushes subnormal numbers.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn narrow(value: __m512) -> __m256i {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let bits = _mm512_castps_si512(value);
+        let cut = _mm512_srli_epi32::<16>(bits);
+        let half = _mm512_add_epi32(_mm512_and_si512(cut, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7FFF));
+        let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
+        _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, cut, _mm512_set1_epi32(0x40)))
+    }
+}
+
+/// The bits of a vector, as pairs of bfloat16.
+#[inline(always)]
+fn pairs(vector: __m512) -> __m512bh {
+    // SAFETY: of the same size, and valid whatever the bits.
+    unsafe { std::mem::transmute::<__m512, __m512bh>(vector) }
+}
+
 // SAFETY of every block below: `self` exists only where `detect` found the instructions; pointers are valid
 // by the trait's contracts.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl Simd for Avx512 {
+impl<const DOT: bool> Simd for Avx512<DOT> {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
-    const ISA: Isa = Isa::Avx512;
+    const ISA: Isa = if DOT { Isa::Avx512Bf16 } else { Isa::Avx512 };
+    const HAS_DOT: bool = DOT;
     type F = __m512;
 
     #[inline(always)]
@@ -44,7 +81,12 @@ impl Simd for Avx512 {
         unsafe fn enabled<R>(f: impl FnOnce() -> R) -> R {
             f()
         }
-        unsafe { enabled(f) }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        #[inline]
+        unsafe fn enabled_dot<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        unsafe { if DOT { enabled_dot(f) } else { enabled(f) } }
     }
 
     #[inline(always)]
@@ -52,24 +94,61 @@ impl Simd for Avx512 {
         unsafe { _mm512_set1_ps(value) }
     }
     #[inline(always)]
-    unsafe fn load(self, src: *const f32) -> __m512 {
+    unsafe fn load_f32(self, src: *const f32) -> __m512 {
         unsafe { _mm512_loadu_ps(src) }
     }
     #[inline(always)]
-    unsafe fn store(self, dst: *mut f32, value: __m512) {
+    unsafe fn store_f32(self, dst: *mut f32, value: __m512) {
         unsafe { _mm512_storeu_ps(dst, value) }
     }
     #[inline(always)]
-    unsafe fn load_partial(self, src: *const f32, len: usize) -> __m512 {
+    unsafe fn load_f32_partial(self, src: *const f32, len: usize) -> __m512 {
         unsafe { _mm512_maskz_loadu_ps(first(len), src) }
     }
     #[inline(always)]
-    unsafe fn load_partial_or(self, src: *const f32, len: usize, fill: __m512) -> __m512 {
+    unsafe fn load_f32_partial_or(self, src: *const f32, len: usize, fill: __m512) -> __m512 {
         unsafe { _mm512_mask_loadu_ps(fill, first(len), src) }
     }
     #[inline(always)]
-    unsafe fn store_partial(self, dst: *mut f32, value: __m512, len: usize) {
+    unsafe fn store_f32_partial(self, dst: *mut f32, value: __m512, len: usize) {
         unsafe { _mm512_mask_storeu_ps(dst, first(len), value) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, src: *const Bf16) -> __m512 {
+        unsafe { widen(_mm256_loadu_si256(src.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, dst: *mut Bf16, value: __m512) {
+        unsafe { _mm256_storeu_si256(dst.cast(), narrow(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_partial_or(self, src: *const Bf16, len: usize, fill: __m512) -> __m512 {
+        unsafe {
+            let values = widen(_mm256_maskz_loadu_epi16(first(len), src.cast()));
+            _mm512_mask_mov_ps(fill, first(len), values)
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_partial(self, dst: *mut Bf16, value: __m512, len: usize) {
+        unsafe { _mm256_mask_storeu_epi16(dst.cast(), first(len), narrow(value)) }
+    }
+    #[inline(always)]
+    fn low_bf16(self, a: __m512) -> __m512 {
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(a))) }
+    }
+    #[inline(always)]
+    fn high_bf16(self, a: __m512) -> __m512 {
+        unsafe {
+            let upper = _mm512_set1_epi32(0xFFFF_0000_u32 as i32);
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), upper))
+        }
+    }
+    #[inline(always)]
+    fn dot_bf16(self, sum: __m512, a: __m512, b: __m512) -> __m512 {
+        if DOT {
+            return unsafe { _mm512_dpbf16_ps(sum, pairs(a), pairs(b)) };
+        }
+        super::dot_of_halves(self, sum, a, b)
     }
     #[inline(always)]
     fn prefetch(self, address: *const f32) {

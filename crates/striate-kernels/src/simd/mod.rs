@@ -1,5 +1,6 @@
 //! Instruction sets, as values: a token that exists only where the processor has the instructions.
 
+use crate::element::{Bf16, Element};
 use std::fmt;
 use std::str::FromStr;
 
@@ -25,11 +26,14 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL: 16 floats a vector, 32 vectors.
     Avx512,
+    /// AVX-512 with the dot product of bfloat16 pairs. Float32 alone is computed as by [`Avx512`](Self::Avx512), to the
+    /// same bits; products of bfloat16 take subnormal numbers for zeros and may be added in another order.
+    Avx512Bf16,
 }
 
 impl Isa {
     /// All instruction sets, weakest first.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
 
     /// Whether this processor has it.
     pub fn is_present(self) -> bool {
@@ -38,7 +42,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Avx512::detect().is_some(),
+            Isa::Avx512 => Avx512::<false>::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => Avx512::<true>::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -65,6 +71,7 @@ impl Isa {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
         }
     }
 }
@@ -79,10 +86,9 @@ impl FromStr for Isa {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|isa| isa.name() == text)
-            .ok_or_else(|| format!("unknown instruction set '{text}': choose scalar, avx2 or avx512"))
+        Self::ALL.into_iter().find(|isa| isa.name() == text).ok_or_else(|| {
+            format!("unknown instruction set '{text}': choose scalar, avx2, avx512 or avx512bf16")
+        })
     }
 }
 
@@ -90,8 +96,8 @@ impl FromStr for Isa {
 ///
 /// Every operation works element by element and rounds once, with one exception: [`Portable`]'s `mul_add`, where
 /// the target has no fused multiply-add, rounds to f64 before it rounds to f32. That differs from rounding once
-/// only where the first rounding lands on the middle between two f32, or in subnormal results; beside it,
-/// instruction sets differ in the order of sums alone.
+/// only where the first rounding lands on the middle between two f32, or in subnormal results; beside it, and beside
+/// [`dot_bf16`](Self::dot_bf16), instruction sets differ in the order of sums alone.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Floats in a vector.
     const LANES: usize;
@@ -99,6 +105,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const REGISTERS: usize;
     /// The instruction set.
     const ISA: Isa;
+    /// Whether [`dot_bf16`](Self::dot_bf16) is an instruction.
+    const HAS_DOT: bool = false;
     /// A vector of `LANES` floats.
     type F: Copy;
 
@@ -112,50 +120,138 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn zero(self) -> Self::F {
         self.splat(0.0)
     }
-    /// Reads `LANES` floats.
+    /// Reads `LANES` floats; see [`load`](Self::load).
     ///
     /// # Safety
-    /// `src` must be readable for `LANES` floats; no alignment needed.
-    unsafe fn load(self, src: *const f32) -> Self::F;
-    /// Writes `LANES` floats.
+    /// As there.
+    unsafe fn load_f32(self, src: *const f32) -> Self::F;
+    /// Writes `LANES` floats; see [`store`](Self::store).
     ///
     /// # Safety
-    /// `dst` must be writable for `LANES` floats; no alignment needed.
-    unsafe fn store(self, dst: *mut f32, value: Self::F);
-    /// Reads `len < LANES` floats, the other lanes zero.
+    /// As there.
+    unsafe fn store_f32(self, dst: *mut f32, value: Self::F);
+    /// Reads `len < LANES` floats; see [`load_partial`](Self::load_partial).
     ///
     /// # Safety
-    /// `src` must be readable for `len` floats.
-    unsafe fn load_partial(self, src: *const f32, len: usize) -> Self::F;
-    /// Reads `len < LANES` floats, the other lanes from `fill`.
+    /// As there.
+    unsafe fn load_f32_partial(self, src: *const f32, len: usize) -> Self::F;
+    /// Reads `len < LANES` floats; see [`load_partial_or`](Self::load_partial_or).
     ///
     /// # Safety
-    /// `src` must be readable for `len` floats.
-    unsafe fn load_partial_or(self, src: *const f32, len: usize, fill: Self::F) -> Self::F;
-    /// Writes the first `len < LANES` floats.
+    /// As there.
+    unsafe fn load_f32_partial_or(self, src: *const f32, len: usize, fill: Self::F) -> Self::F;
+    /// Writes `len < LANES` floats; see [`store_partial`](Self::store_partial).
     ///
     /// # Safety
-    /// `dst` must be writable for `len` floats.
-    unsafe fn store_partial(self, dst: *mut f32, value: Self::F, len: usize);
-    /// Reads `len <= LANES` floats, the other lanes zero.
+    /// As there.
+    unsafe fn store_f32_partial(self, dst: *mut f32, value: Self::F, len: usize);
+    /// Reads and widens `LANES` bfloat16; see [`load`](Self::load).
     ///
     /// # Safety
-    /// `src` must be readable for `len` floats.
+    /// As there.
+    unsafe fn load_bf16(self, src: *const Bf16) -> Self::F;
+    /// Rounds as [`Bf16::from_f32`] and writes `LANES` bfloat16; see [`store`](Self::store).
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn store_bf16(self, dst: *mut Bf16, value: Self::F);
+    /// Reads and widens `len < LANES` bfloat16; see [`load_partial`](Self::load_partial).
+    ///
+    /// # Safety
+    /// As there.
     #[inline(always)]
-    unsafe fn load_up_to(self, src: *const f32, len: usize) -> Self::F {
+    unsafe fn load_bf16_partial(self, src: *const Bf16, len: usize) -> Self::F {
+        // SAFETY: the caller's contract.
+        unsafe { self.load_bf16_partial_or(src, len, self.zero()) }
+    }
+    /// Reads and widens `len < LANES` bfloat16; see [`load_partial_or`](Self::load_partial_or).
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn load_bf16_partial_or(self, src: *const Bf16, len: usize, fill: Self::F) -> Self::F;
+    /// Rounds as [`Bf16::from_f32`] and writes `len < LANES` bfloat16; see [`store_partial`](Self::store_partial).
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn store_bf16_partial(self, dst: *mut Bf16, value: Self::F, len: usize);
+
+    /// Reads `LANES` elements.
+    ///
+    /// # Safety
+    /// `src` must be readable for `LANES` elements; no alignment needed.
+    #[inline(always)]
+    unsafe fn load<E: Element>(self, src: *const E) -> Self::F {
+        // SAFETY: the caller's contract.
+        unsafe { E::load(self, src) }
+    }
+    /// Writes `LANES` elements, rounded to their type.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `LANES` elements; no alignment needed.
+    #[inline(always)]
+    unsafe fn store<E: Element>(self, dst: *mut E, value: Self::F) {
+        // SAFETY: the caller's contract.
+        unsafe { E::store(self, dst, value) }
+    }
+    /// Reads `len < LANES` elements, the other lanes zero.
+    ///
+    /// # Safety
+    /// `src` must be readable for `len` elements.
+    #[inline(always)]
+    unsafe fn load_partial<E: Element>(self, src: *const E, len: usize) -> Self::F {
+        // SAFETY: the caller's contract.
+        unsafe { E::load_partial(self, src, len) }
+    }
+    /// Reads `len < LANES` elements, the other lanes from `fill`.
+    ///
+    /// # Safety
+    /// `src` must be readable for `len` elements.
+    #[inline(always)]
+    unsafe fn load_partial_or<E: Element>(self, src: *const E, len: usize, fill: Self::F) -> Self::F {
+        // SAFETY: the caller's contract.
+        unsafe { E::load_partial_or(self, src, len, fill) }
+    }
+    /// Writes the first `len < LANES` lanes, rounded to the type of the elements.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `len` elements.
+    #[inline(always)]
+    unsafe fn store_partial<E: Element>(self, dst: *mut E, value: Self::F, len: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { E::store_partial(self, dst, value, len) }
+    }
+    /// Reads `len <= LANES` elements, the other lanes zero.
+    ///
+    /// # Safety
+    /// `src` must be readable for `len` elements.
+    #[inline(always)]
+    unsafe fn load_up_to<E: Element>(self, src: *const E, len: usize) -> Self::F {
         // SAFETY: the caller's contract.
         unsafe { if len == Self::LANES { self.load(src) } else { self.load_partial(src, len) } }
     }
-    /// Writes the first `len <= LANES` floats.
+    /// Writes the first `len <= LANES` lanes, rounded to the type of the elements.
     ///
     /// # Safety
-    /// `dst` must be writable for `len` floats.
+    /// `dst` must be writable for `len` elements.
     #[inline(always)]
-    unsafe fn store_up_to(self, dst: *mut f32, value: Self::F, len: usize) {
+    unsafe fn store_up_to<E: Element>(self, dst: *mut E, value: Self::F, len: usize) {
         // SAFETY: the caller's contract.
         unsafe {
             if len == Self::LANES { self.store(dst, value) } else { self.store_partial(dst, value, len) }
         }
+    }
+
+    /// Each lane's lower half, a bfloat16, widened: of a vector that was read from pairs of bfloat16, the first of
+    /// each.
+    fn low_bf16(self, a: Self::F) -> Self::F;
+    /// Each lane's upper half, a bfloat16, widened: of pairs, the second.
+    fn high_bf16(self, a: Self::F) -> Self::F;
+    /// `sum` + Σ of the products of each lane's two pairs of bfloat16.
+    ///
+    /// Two multiply-adds; by [`Isa::Avx512Bf16`] one instruction, which takes subnormal numbers for zeros.
+    #[inline(always)]
+    fn dot_bf16(self, sum: Self::F, a: Self::F, b: Self::F) -> Self::F {
+        dot_of_halves(self, sum, a, b)
     }
 
     /// Asks for the cache line at `address` to be brought into the L2 cache. Any address will do; a hint where the
@@ -211,6 +307,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn max_lane(self, a: Self::F) -> f32;
 }
 
+/// [`Simd::dot_bf16`] by two multiply-adds.
+#[inline(always)]
+fn dot_of_halves<S: Simd>(s: S, sum: S::F, a: S::F, b: S::F) -> S::F {
+    let high = s.mul_add(s.high_bf16(a), s.high_bf16(b), sum);
+    s.mul_add(s.low_bf16(a), s.low_bf16(b), high)
+}
+
 /// A computation written once for all instruction sets; run it with [`dispatch`].
 pub trait Kernel {
     /// What it returns.
@@ -219,12 +322,13 @@ pub trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Runs `kernel` with the instruction set `isa`, or the strongest below it that the processor has.
+/// Runs `kernel`, of float32 arithmetic, with the instruction set `isa` or the strongest below it that the processor
+/// has.
 pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if isa >= Isa::Avx512
-            && let Some(simd) = Avx512::detect()
+            && let Some(simd) = Avx512::<false>::detect()
         {
             return simd.vectorize(
                 #[inline(always)]
@@ -242,6 +346,20 @@ pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     }
     let _ = isa;
     kernel.run(Portable)
+}
+
+/// As [`dispatch`], of a kernel that takes dot products of bfloat16: of its own instance where these are an instruction.
+pub fn dispatch_dot<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx512Bf16
+        && let Some(simd) = Avx512::<true>::detect()
+    {
+        return simd.vectorize(
+            #[inline(always)]
+            || kernel.run(simd),
+        );
+    }
+    dispatch(isa, kernel)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Plain Rust, for every processor: four floats at a time, which compilers turn into baseline vector code.
 
 use super::{Isa, Simd};
+use crate::element::Bf16;
 
 /// The instruction set every processor has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,26 +45,54 @@ impl Simd for Portable {
         [value; LANES]
     }
     #[inline(always)]
-    unsafe fn load(self, src: *const f32) -> F {
+    unsafe fn load_f32(self, src: *const f32) -> F {
         unsafe { src.cast::<F>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn store(self, dst: *mut f32, value: F) {
+    unsafe fn store_f32(self, dst: *mut f32, value: F) {
         unsafe { dst.cast::<F>().write_unaligned(value) }
     }
     #[inline(always)]
-    unsafe fn load_partial(self, src: *const f32, len: usize) -> F {
+    unsafe fn load_f32_partial(self, src: *const f32, len: usize) -> F {
         std::array::from_fn(|lane| if lane < len { unsafe { *src.add(lane) } } else { 0.0 })
     }
     #[inline(always)]
-    unsafe fn load_partial_or(self, src: *const f32, len: usize, fill: F) -> F {
+    unsafe fn load_f32_partial_or(self, src: *const f32, len: usize, fill: F) -> F {
         std::array::from_fn(|lane| if lane < len { unsafe { *src.add(lane) } } else { fill[lane] })
     }
     #[inline(always)]
-    unsafe fn store_partial(self, dst: *mut f32, value: F, len: usize) {
+    unsafe fn store_f32_partial(self, dst: *mut f32, value: F, len: usize) {
         for lane in 0..len {
             unsafe { *dst.add(lane) = value[lane] };
         }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, src: *const Bf16) -> F {
+        std::array::from_fn(|lane| unsafe { *src.add(lane) }.to_f32())
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, dst: *mut Bf16, value: F) {
+        for lane in 0..LANES {
+            unsafe { *dst.add(lane) = Bf16::from_f32(value[lane]) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_partial_or(self, src: *const Bf16, len: usize, fill: F) -> F {
+        std::array::from_fn(|lane| if lane < len { unsafe { *src.add(lane) }.to_f32() } else { fill[lane] })
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_partial(self, dst: *mut Bf16, value: F, len: usize) {
+        for lane in 0..len {
+            unsafe { *dst.add(lane) = Bf16::from_f32(value[lane]) };
+        }
+    }
+    #[inline(always)]
+    fn low_bf16(self, a: F) -> F {
+        a.map(|x| f32::from_bits(x.to_bits() << 16))
+    }
+    #[inline(always)]
+    fn high_bf16(self, a: F) -> F {
+        a.map(|x| f32::from_bits(x.to_bits() & 0xFFFF_0000))
     }
     #[inline(always)]
     fn add(self, a: F, b: F) -> F {

@@ -96,3 +96,68 @@ fn names_round_trip() {
     }
     assert!("sse9".parse::<Isa>().unwrap_err().contains("avx512"));
 }
+
+/// Reading, writing and multiplying bfloat16 against the definitions.
+struct CheckBf16;
+
+impl Kernel for CheckBf16 {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // Numbers of all sizes, ties, infinities and NaN.
+        let specials =
+            [0x3F80_8000, 0x3F81_8000, 0x3F80_7FFF, 0x0000_8001, 0x7F7F_FFFF, 0xFF80_0000, 0x7F80_0001];
+        let bits = |i: usize| (i as u32).wrapping_mul(0x9E37_79B9) ^ 0x3F00_0000;
+        let values: Vec<f32> = specials.into_iter().chain((0..1000).map(bits)).map(f32::from_bits).collect();
+        for values in values.chunks(S::LANES) {
+            let expected: Vec<u16> = values.iter().map(|x| Bf16::from_f32(*x).to_bits()).collect();
+            let mut out = [Bf16::from_bits(7); 16];
+            let mut wide = [0.0f32; 16];
+            let len = values.len();
+            // SAFETY: `values` holds `len` floats, `out` and `wide` a vector.
+            unsafe {
+                s.store_up_to(out.as_mut_ptr(), s.load_up_to(values.as_ptr(), len), len);
+                s.store(wide.as_mut_ptr(), s.load(out.as_ptr()));
+            }
+            let (written, kept) = out.split_at(len);
+            assert_eq!(written.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), expected, "{}", S::ISA);
+            assert!(kept.iter().all(|x| x.to_bits() == 7));
+            for (wide, half) in wide.iter().zip(&out).take(S::LANES) {
+                assert_eq!(wide.to_bits(), half.to_f32().to_bits());
+            }
+        }
+        let halves: Vec<Bf16> = (0..2 * S::LANES).map(|i| Bf16::from_f32(i as f32 * 0.75 - 5.0)).collect();
+        let others: Vec<Bf16> = (0..2 * S::LANES).map(|i| Bf16::from_f32(3.0 - i as f32 * 0.5)).collect();
+        let mut sums = [0.0f32; 16];
+        // SAFETY: as many pairs as lanes; the sums hold a vector.
+        unsafe {
+            let (a, b) = (s.load(halves.as_ptr().cast::<f32>()), s.load(others.as_ptr().cast::<f32>()));
+            s.store(sums.as_mut_ptr(), s.dot_bf16(s.splat(0.5), a, b));
+        }
+        for lane in 0..S::LANES {
+            let product = |i: usize| halves[i].to_f32() * others[i].to_f32();
+            assert_eq!(
+                sums[lane],
+                0.5 + product(2 * lane) + product(2 * lane + 1),
+                "lane {lane}, {}",
+                S::ISA
+            );
+        }
+        for len in 0..S::LANES {
+            let mut out = [0.0f32; 16];
+            // SAFETY: as above.
+            unsafe { s.store(out.as_mut_ptr(), s.load_partial_or(halves.as_ptr(), len, s.splat(9.0))) };
+            for lane in 0..S::LANES {
+                assert_eq!(out[lane], if lane < len { halves[lane].to_f32() } else { 9.0 });
+            }
+        }
+    }
+}
+
+#[test]
+fn bfloat16_is_read_written_and_multiplied() {
+    for isa in Isa::present() {
+        dispatch_dot(isa, CheckBf16);
+    }
+}
