@@ -10,12 +10,15 @@ mod eval;
 mod failure;
 mod network;
 mod options;
+mod plan;
 mod predict;
 mod progress;
 mod summary;
 mod table;
 mod text;
 mod train;
+mod tuning;
+mod workload;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -36,6 +39,7 @@ Examples:
   striate eval runs/lenet5-mnist-1/model.safetensors               how many are read right
   striate predict runs/lenet5-mnist-1/model.safetensors digit.png  read one
   striate summary resnet50                                         a network, layer by layer
+  striate plan resnet18 --explain                                  how it is computed, and why so
   striate bench infer resnet18 --layers                            how fast it runs, and where
 
 `striate VERB --help` tells more. Exit codes: 0 done, 1 failed, 2 wrong usage.";
@@ -46,6 +50,7 @@ enum Verb {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    Plan(plan::PlanArgs),
     Bench(bench::Bench),
 }
 
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Train(train) => train.run(output.format),
         Verb::Eval(eval) => eval.run(output.format),
         Verb::Predict(predict) => predict.run(output.format),
+        Verb::Plan(plan) => plan.run(output.format),
         Verb::Bench(bench) => bench.run(output.format),
     };
     match done {

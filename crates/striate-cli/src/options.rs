@@ -35,6 +35,14 @@ pub(crate) struct Machine {
     /// The strongest instruction set to use: scalar, avx2, avx512 or avx512bf16 [default: the best this processor has]
     #[arg(long, value_parser = isa)]
     pub(crate) isa: Option<Isa>,
+    /// What activations are stored and multiplied in: f32, or bf16 for half the memory and, where the processor has
+    /// the instruction, up to twice the speed; sums, weights and updates stay float32 [default: f32]
+    #[arg(long, value_name = "f32|bf16", value_parser = str::parse::<Precision>)]
+    pub(crate) precision: Option<Precision>,
+    /// The algorithm of convolutions: direct, winograd (fewer products, rounds a little more; only where it fits), or
+    /// auto, the one estimated to be fastest [default: auto]
+    #[arg(long, value_name = "auto|direct|winograd", value_parser = str::parse::<Algorithm>)]
+    pub(crate) algorithm: Option<Algorithm>,
 }
 
 impl Machine {
@@ -48,9 +56,20 @@ impl Machine {
         self.isa.unwrap_or_else(Isa::best)
     }
 
+    /// The precision.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision.unwrap_or_default()
+    }
+
     /// A plan's options for a batch.
     pub(crate) fn plan(&self, batch: usize) -> PlanOptions {
-        PlanOptions { batch, threads: self.threads(), isa: self.isa() }
+        PlanOptions {
+            batch,
+            threads: self.threads(),
+            isa: self.isa(),
+            precision: self.precision(),
+            algorithm: self.algorithm.unwrap_or_default(),
+        }
     }
 }
 

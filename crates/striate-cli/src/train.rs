@@ -234,7 +234,7 @@ impl Train {
         let network = self.network.build_for(train.shape(), train.classes().len())?;
         let mut config = TrainConfig::new(&network, source)?;
         self.recipe.apply(&mut config);
-        config.isa = self.machine.isa().name().into();
+        self.compute_as_asked(&mut config);
         config.check().map_err(|error| Failure::from(error).of_usage())?;
         let folder = match &self.run {
             Some(path) => RunFolder::create(path, &config).map_err(|error| match error {
@@ -254,6 +254,20 @@ impl Train {
         Ok(trainer.inspect_err(|_| discard(&path))?)
     }
 
+    /// What the command line says of the machine, in a configuration.
+    fn compute_as_asked(&self, config: &mut TrainConfig) {
+        let asked = [
+            (&mut config.isa, self.machine.isa.map(Isa::name)),
+            (&mut config.precision, self.machine.precision.map(Precision::name)),
+            (&mut config.algorithm, self.machine.algorithm.map(Algorithm::name)),
+        ];
+        for (setting, name) in asked {
+            if let Some(name) = name {
+                *setting = name.into();
+            }
+        }
+    }
+
     /// The run in the folder; options that say something else than its configuration are refused.
     fn resumed(&self) -> Result<Trainer> {
         let Some(path) = &self.run else {
@@ -268,9 +282,7 @@ impl Train {
         let config = trainer.config();
         let mut asked = config.clone();
         self.recipe.apply(&mut asked);
-        if let Some(isa) = self.machine.isa {
-            asked.isa = isa.name().into();
-        }
+        self.compute_as_asked(&mut asked);
         if self.network.is_given() {
             let [train, _] = trainer.data();
             let named = self.network.build_for(train.shape(), train.classes().len())?;
@@ -379,7 +391,7 @@ fn heading(trainer: &Trainer, machine: &Machine) -> Vec<String> {
         format!("augment {}", config.augment),
         format!("seed {}", config.seed),
     ];
-    let machine = [plural(machine.threads(), "thread"), config.isa.clone()];
+    let machine = [plural(machine.threads(), "thread"), config.isa.clone(), config.precision.clone()];
     vec![fact("network", &network), fact("data", &data), fact("recipe", &recipe), fact("machine", &machine)]
 }
 

@@ -3,16 +3,17 @@
 //! The plan decides where each value lies and checks that no step writes what it reads, or the same place twice; that
 //! check is what makes handing out mutable parts sound.
 
+use bytemuck::Pod;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// Alignment of the block and of every place in it, in bytes: a cache line and an AVX-512 vector.
 pub(crate) const ALIGN: usize = 64;
 
-/// Zeroed floats, aligned to [`ALIGN`].
+/// Zeroed bytes, aligned to [`ALIGN`].
 pub(crate) struct Arena {
-    ptr: NonNull<f32>,
-    len: usize,
+    ptr: NonNull<u8>,
+    bytes: usize,
 }
 
 // SAFETY: the arena owns its memory; what is shared between threads is governed by `read` and `write`.
@@ -21,49 +22,57 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// `len` zeros; `None` where the system has not that much memory.
-    pub(crate) fn new(len: usize) -> Option<Self> {
-        let layout = Self::layout(len)?;
+    /// So many zeros; `None` where the system has not that much memory.
+    pub(crate) fn new(bytes: usize) -> Option<Self> {
+        let layout = Self::layout(bytes)?;
         // SAFETY: the layout's size is not zero.
-        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }.cast())?;
-        Some(Self { ptr, len })
+        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Self { ptr, bytes })
     }
 
-    fn layout(len: usize) -> Option<Layout> {
-        Layout::from_size_align(len.max(1).checked_mul(size_of::<f32>())?, ALIGN).ok()
+    fn layout(bytes: usize) -> Option<Layout> {
+        Layout::from_size_align(bytes.max(1), ALIGN).ok()
     }
 
-    /// Its size in floats.
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// Its size.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// The floats `start .. start + len`.
+    /// `len` elements from byte `start` on.
     ///
     /// # Safety
     /// No mutable reference to any of them may be alive.
-    pub(crate) unsafe fn read(&self, start: usize, len: usize) -> &[f32] {
-        assert!(start <= self.len && len <= self.len - start, "{start}+{len} lies outside {}", self.len);
-        // SAFETY: in bounds; initialised by `alloc_zeroed`; aliasing by the contract.
-        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().add(start), len) }
+    pub(crate) unsafe fn read<T: Pod>(&self, start: usize, len: usize) -> &[T] {
+        let first = self.element::<T>(start, len);
+        // SAFETY: in bounds and aligned; initialised by `alloc_zeroed`, and any bits are a `T`; aliasing by the contract.
+        unsafe { std::slice::from_raw_parts(first, len) }
     }
 
-    /// The floats `start .. start + len`, to write.
+    /// `len` elements from byte `start` on, to write.
     ///
     /// # Safety
     /// No other reference to any of them may be alive.
     #[allow(clippy::mut_from_ref)]
-    pub(crate) unsafe fn write(&self, start: usize, len: usize) -> &mut [f32] {
-        assert!(start <= self.len && len <= self.len - start, "{start}+{len} lies outside {}", self.len);
+    pub(crate) unsafe fn write<T: Pod>(&self, start: usize, len: usize) -> &mut [T] {
+        let first = self.element::<T>(start, len);
         // SAFETY: as in `read`.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr().add(start), len) }
+        unsafe { std::slice::from_raw_parts_mut(first, len) }
+    }
+
+    /// The element at byte `start`, behind which `len` lie in the arena.
+    fn element<T: Pod>(&self, start: usize, len: usize) -> *mut T {
+        let (bytes, size) = (self.bytes, size_of::<T>());
+        let fits = start <= bytes && len <= (bytes - start) / size && start.is_multiple_of(align_of::<T>());
+        assert!(fits, "{len} elements of {size} bytes at {start} lie outside {bytes}");
+        self.ptr.as_ptr().wrapping_add(start).cast()
     }
 }
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        let layout = Self::layout(self.len).expect("it was allocated with this layout");
+        let layout = Self::layout(self.bytes).expect("it was allocated with this layout");
         // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.ptr.as_ptr().cast(), layout) };
+        unsafe { dealloc(self.ptr.as_ptr(), layout) };
     }
 }

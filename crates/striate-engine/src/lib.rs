@@ -25,23 +25,27 @@
 //! ```
 
 mod arena;
+mod convolution;
 mod error;
 mod lower;
 mod options;
 mod parameters;
 mod place;
 mod plan;
+mod precision;
 pub mod reference;
 mod session;
 mod tensor;
 mod threads;
 mod units;
 
+pub use convolution::{Convolution, Pass, Tuning};
 pub use error::{PlanError, RunError};
 pub use options::PlanOptions;
 pub use parameters::{ParameterMismatch, Parameters};
-pub use plan::{Plan, StepInfo};
+pub use plan::{Layout, Plan, StepInfo};
 pub use session::Session;
-pub use striate_kernels::Isa;
+pub use striate_kernels::conv::{Algorithm, Candidate, Conv2dGeometry};
+pub use striate_kernels::{ElementType as Precision, Isa};
 pub use tensor::Tensor;
 pub use threads::{available as available_threads, executor};

@@ -6,6 +6,7 @@ use crate::lower::Frame;
 use crate::parameters::Parameters;
 use crate::plan::{Plan, Port};
 use crate::{Tensor, threads};
+use bytemuck::Pod;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use striate_graph::DType;
@@ -26,10 +27,10 @@ impl Session {
     /// Without the memory or the threads.
     pub fn new(plan: Plan) -> Result<Self, RunError> {
         let memory = RunError::Memory { bytes: plan.arena_bytes(), batch: plan.options.batch };
-        let arena = Arena::new(plan.arena_len).ok_or(memory)?;
+        let arena = Arena::new(plan.arena_bytes).ok_or(memory)?;
         for (place, value) in &plan.constants {
             // SAFETY: nothing else refers to the new arena.
-            unsafe { arena.write(place.offset, place.extent()) }.fill(*value);
+            unsafe { arena.write(place.offset, place.span()) }.fill(*value);
         }
         let exec = threads::executor(plan.options.threads).map_err(RunError::Threads)?;
         Ok(Self { plan, arena, exec, seed: 0 })
@@ -42,7 +43,7 @@ impl Session {
 
     /// Bytes it has allocated.
     pub fn arena_bytes(&self) -> usize {
-        4 * self.arena.len()
+        self.arena.bytes()
     }
 
     /// The seed of everything random (dropout).
@@ -59,7 +60,7 @@ impl Session {
         for port in &self.plan.parameters {
             let tensor = parameters.get(&port.name).expect("checked");
             // SAFETY: no step is running, and `self` is borrowed mutably.
-            let dst = unsafe { self.arena.write(port.place.offset, port.place.extent()) };
+            let dst = unsafe { self.arena.write(port.place.offset, port.place.span()) };
             copy_logical(port, &tensor.data, dst, Direction::In);
         }
         let cx = Context { isa: self.plan.options.isa, exec: &*self.exec };
@@ -76,7 +77,7 @@ impl Session {
             let dims = port.ty.dims.clone();
             let mut tensor = Tensor::full(dims, 0.0);
             // SAFETY: no step is running.
-            let src = unsafe { self.arena.read(port.place.offset, port.place.extent()) };
+            let src = unsafe { self.arena.read(port.place.offset, port.place.span()) };
             copy_logical(port, src, &mut tensor.data, Direction::Out);
             parameters.0.insert(port.name.clone(), tensor);
         }
@@ -90,10 +91,10 @@ impl Session {
         self.input_of(name, DType::F32)
     }
 
-    fn input_of(&mut self, name: &str, dtype: DType) -> Result<&mut [f32], RunError> {
+    fn input_of<T: Pod>(&mut self, name: &str, dtype: DType) -> Result<&mut [T], RunError> {
         let place = find(&self.plan.inputs, "input", name, dtype)?.place;
         // SAFETY: no step is running, and the slice borrows `self` mutably.
-        Ok(unsafe { self.arena.write(place.offset, place.extent()) })
+        Ok(unsafe { self.arena.write(place.offset, place.span()) })
     }
 
     /// The memory of an input of unsigned integers (labels, the step).
@@ -101,7 +102,7 @@ impl Session {
     /// # Errors
     /// When there is no such input.
     pub fn input_u32(&mut self, name: &str) -> Result<&mut [u32], RunError> {
-        Ok(bytemuck::cast_slice_mut(self.input_of(name, DType::U32)?))
+        self.input_of(name, DType::U32)
     }
 
     /// Whether there is an input of this name.
@@ -120,7 +121,7 @@ impl Session {
             return Err(RunError::Size { name: name.into(), expected, found: data.len() });
         }
         // SAFETY: no step is running, and `self` is borrowed mutably.
-        let dst = unsafe { self.arena.write(port.place.offset, port.place.extent()) };
+        let dst = unsafe { self.arena.write(port.place.offset, port.place.span()) };
         copy_logical(port, data, dst, Direction::In);
         Ok(())
     }
@@ -137,7 +138,7 @@ impl Session {
         }
         let mut tensor = Tensor::full(dims, 0.0);
         // SAFETY: no step is running.
-        let src = unsafe { self.arena.read(port.place.offset, port.place.extent()) };
+        let src = unsafe { self.arena.read(port.place.offset, port.place.span()) };
         copy_logical(port, src, &mut tensor.data, Direction::Out);
         Ok(tensor)
     }
@@ -163,7 +164,7 @@ impl Session {
     pub fn rows(&self, name: &str) -> Result<impl Iterator<Item = &[f32]>, RunError> {
         let place = find(&self.plan.outputs, "output", name, DType::F32)?.place;
         // SAFETY: no step is running.
-        let data = unsafe { self.arena.read(place.offset, place.extent()) };
+        let data = unsafe { self.arena.read(place.offset, place.span()) };
         Ok(data.chunks(place.ld).map(move |row| &row[..place.channels()]))
     }
 

@@ -35,12 +35,16 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    /// The names of its nodes.
+    /// The names of its nodes; of those taken along, what the scope they share with the first leaves.
     pub(crate) fn name(&self, graph: &Graph) -> String {
-        let mut name = graph.node(self.root).name.clone();
+        let root = &graph.node(self.root).name;
+        let mut name = root.clone();
         for id in &self.absorbed {
+            let taken = &graph.node(*id).name;
+            let shared = root.bytes().zip(taken.bytes()).take_while(|(a, b)| a == b).count();
+            let scope = root.as_bytes()[..shared].iter().rposition(|byte| b"./".contains(byte));
             name += "+";
-            name += graph.node(*id).name.rsplit('/').next().unwrap_or_default();
+            name += &taken[scope.map_or(0, |last| last + 1)..];
         }
         name
     }

@@ -3,7 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use striate_engine::{Isa, Parameters, Plan, PlanOptions, Session};
+use striate_engine::{Parameters, Plan, PlanOptions, Session};
 use striate_graph::ops::*;
 use striate_graph::training::{self, ClassifierTraining, LEARNING_RATE, LOSS, MOMENTUM};
 use striate_graph::{Builder, Graph};
@@ -59,7 +59,7 @@ fn main() {
     let training = training::classifier(&net, &ClassifierTraining::default()).unwrap();
     for (graph, is_training) in [(net.inference(), false), (training, true)] {
         for threads in [1, 2] {
-            let options = PlanOptions { batch: 4, threads, isa: Isa::best() };
+            let options = PlanOptions { threads, ..PlanOptions::new(4) };
             let mut session = Session::new(Plan::new(&graph, options).unwrap()).unwrap();
             session.load(&Parameters::init(&graph, 1)).unwrap();
             session.input("image").unwrap().fill(0.5);

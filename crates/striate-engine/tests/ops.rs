@@ -90,7 +90,7 @@ fn all_outputs_of_a_fused_node_are_there_for_the_next() {
 
 /// The algorithm of the first step whose operation is `op`.
 fn algorithm(graph: &Graph, op: &str) -> String {
-    let plan = Plan::new(graph, PlanOptions { batch: 2, threads: 1, isa: Isa::best() }).unwrap();
+    let plan = Plan::new(graph, PlanOptions { threads: 1, ..PlanOptions::new(2) }).unwrap();
     let step = plan.steps().find(|step| step.op == op);
     step.unwrap_or_else(|| panic!("no {op} in the plan")).algorithm.to_string()
 }

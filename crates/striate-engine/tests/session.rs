@@ -34,7 +34,8 @@ fn network() -> Graph {
 fn train(steps: usize, threads: usize, isa: Isa) -> (Vec<f32>, Parameters) {
     let graph = training::classifier(&network(), &ClassifierTraining::default()).unwrap();
     let mut session =
-        Session::new(Plan::new(&graph, PlanOptions { batch: 8, threads, isa }).unwrap()).unwrap();
+        Session::new(Plan::new(&graph, PlanOptions { threads, isa, ..PlanOptions::new(8) }).unwrap())
+            .unwrap();
     let mut parameters = Parameters::init(&graph, 7);
     session.load(&parameters).unwrap();
     let mut losses = Vec::new();

@@ -5,6 +5,7 @@
 //! against which it is tested on every instruction set the processor has.
 
 pub mod activation;
+pub mod bandwidth;
 pub mod batch_norm;
 pub mod broadcast;
 pub mod cast;

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use striate_engine::{Isa, Parameters, Plan, PlanError, PlanOptions, RunError, Session};
+use striate_engine::{
+    Algorithm, Isa, Parameters, Plan, PlanError, PlanOptions, Precision, RunError, Session,
+};
 use striate_graph::notation::{self, NotationErrors, PrintError};
 use striate_graph::training::{
     self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, STEP, Sgd,
@@ -55,6 +57,20 @@ pub struct TrainConfig {
     pub seed: u64,
     /// The instruction set, by name: another one rounds differently.
     pub isa: String,
+    /// What activations are stored and multiplied in, by name.
+    #[serde(default = "full_precision")]
+    pub precision: String,
+    /// The algorithm of convolutions, by name.
+    #[serde(default = "any_algorithm")]
+    pub algorithm: String,
+}
+
+fn full_precision() -> String {
+    Precision::F32.name().into()
+}
+
+fn any_algorithm() -> String {
+    Algorithm::Auto.name().into()
 }
 
 impl TrainConfig {
@@ -79,6 +95,8 @@ impl TrainConfig {
             augment: data::augment(data),
             seed: 0,
             isa: Isa::best().name().to_string(),
+            precision: full_precision(),
+            algorithm: any_algorithm(),
         })
     }
 }
@@ -105,7 +123,19 @@ impl TrainConfig {
         if nesterov && momentum == 0.0 {
             return Err(ConfigError::Nesterov);
         }
-        self.isa_here().map(|_| ())
+        self.plan(1).map(|_| ())
+    }
+
+    /// What its steps are planned with.
+    fn plan(&self, threads: usize) -> Result<PlanOptions, ConfigError> {
+        let unknown = |text: String| ConfigError::Unknown { text };
+        Ok(PlanOptions {
+            batch: self.batch,
+            threads,
+            isa: self.isa_here()?,
+            precision: self.precision.parse().map_err(unknown)?,
+            algorithm: self.algorithm.parse().map_err(unknown)?,
+        })
     }
 
     /// The instruction set, where this processor has it.
@@ -147,6 +177,12 @@ pub enum ConfigError {
         "Nesterov's form of momentum is asked for, but momentum is 0; set it above 0, or leave Nesterov out"
     )]
     Nesterov,
+    /// A precision or an algorithm that there is not.
+    #[error("{text}")]
+    Unknown {
+        /// Which, and what there is.
+        text: String,
+    },
     /// An instruction set that is unknown or not in this processor.
     #[error(
         "the run is to compute with {isa}, which this processor does not have ({present}) and others round differently: \
@@ -392,7 +428,7 @@ impl Trainer {
         };
         let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, ..Default::default() };
         let training = training::classifier(&network, &how)?;
-        let plan = PlanOptions { batch: config.batch, threads, isa: config.isa_here()? };
+        let plan = config.plan(threads)?;
         let mut session = Session::new(Plan::new(&training, plan)?)?;
         session.set_seed(config.seed);
         let by = [train.mean(), train.std()];

@@ -23,7 +23,9 @@ pub use striate_zoo as zoo;
 
 /// What most programs need.
 pub mod prelude {
-    pub use striate_engine::{Isa, Parameters, Plan, PlanOptions, Session, Tensor, available_threads};
+    pub use striate_engine::{
+        Algorithm, Isa, Parameters, Plan, PlanOptions, Precision, Session, Tensor, Tuning, available_threads,
+    };
     pub use striate_graph::ops::{
         ActivationKind, AvgPool2d, BatchNorm, Conv2d, ConvTranspose2d, Linear, LocalResponseNorm, MaxPool2d,
     };

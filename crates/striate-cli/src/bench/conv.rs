@@ -8,11 +8,12 @@ use striate::engine::executor;
 use striate::kernels::conv::{BackwardData, BackwardWeights, Conv2dGeometry, Epilogue, Forward};
 use striate::kernels::{Context, Executor};
 
-use super::{Length, gflops, median_ms, peak_gflops, random, zeros};
+use super::{Length, gflops, median_ms, peak_gflops};
 use crate::failure::{Failure, Result};
 use crate::options::{Format, Machine, write_json};
 use crate::table::{Table, left, right};
 use crate::text::{count, percent, plural};
+use crate::workload::{random, zeros};
 
 /// Time one convolution: forward, the gradient of its source, the gradient of its weights.
 #[derive(Args, Debug)]

@@ -7,10 +7,10 @@ use clap::{Args, Subcommand};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
-use striate::kernels::peak;
-use striate::kernels::rng::{Purpose, Rng};
+use striate::kernels::{bandwidth, peak};
+use striate::prelude::{Isa, Session};
 
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::options::{Format, Machine};
 
 /// Measure how fast networks and convolutions run on this machine.
@@ -53,7 +53,7 @@ const LEAST_STEPS: usize = 5;
 
 /// How long to measure.
 #[derive(Args, Debug)]
-struct Length {
+pub(crate) struct Length {
     /// Seconds to measure for; at least five steps are timed
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     seconds: f64,
@@ -61,8 +61,15 @@ struct Length {
 
 impl Length {
     /// Runs `step` until caches, clocks and branches have settled: a tenth of the length, at least twice.
-    fn warm_up(&self, step: impl FnMut() -> Result<()>) -> Result<()> {
+    pub(crate) fn warm_up(&self, step: impl FnMut() -> Result<()>) -> Result<()> {
         times(WARM_UP, self.seconds / 10.0, step).map(|_| ())
+    }
+
+    /// The median times of a session's steps, in milliseconds.
+    pub(crate) fn steps(&self, session: &mut Session) -> Result<Vec<f64>> {
+        let mut times = vec![Vec::<Duration>::new(); session.plan().steps().len()];
+        self.times(|| Ok(session.run_timed(|step, time| times[step].push(time))?))?;
+        Ok(times.iter_mut().map(|times| median_ms(times)).collect())
     }
 
     /// The times that `step` takes.
@@ -99,13 +106,23 @@ fn median_ms(times: &mut [Duration]) -> f64 {
 
 /// Multiply-add throughput of so many threads at the same time, in GFLOP/s, measured: threads that share a core reach
 /// no more together than one.
-fn peak_gflops(machine: &Machine) -> f64 {
+pub(crate) fn peak_gflops(machine: &Machine) -> f64 {
+    together(machine, peak::gflops)
+}
+
+/// The rate at which so many threads read memory at the same time, in GB/s, measured.
+pub(crate) fn bandwidth(machine: &Machine) -> f64 {
+    together(machine, |_| bandwidth::gb_per_s())
+}
+
+/// The sum of what each of the machine's threads measures at the same time.
+fn together(machine: &Machine, measure: impl Fn(Isa) -> f64 + Sync) -> f64 {
     let (isa, threads) = (machine.isa(), machine.threads());
     let start = Barrier::new(threads);
     thread::scope(|scope| {
         let measure = || {
             start.wait();
-            peak::gflops(isa)
+            measure(isa)
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(measure)).collect();
         running.into_iter().map(|thread| thread.join().unwrap_or(0.0)).sum()
@@ -113,25 +130,8 @@ fn peak_gflops(machine: &Machine) -> f64 {
 }
 
 /// GFLOP/s of so many multiply-accumulates, each two operations.
-fn gflops(macs: u64, ms: f64) -> f64 {
+pub(crate) fn gflops(macs: u64, ms: f64) -> f64 {
     2.0 * macs as f64 / (ms.max(1e-9) * 1e6)
-}
-
-/// Floats from −1 to 1 in memory of their own, or why there is no such memory.
-fn random(len: usize) -> Result<Vec<f32>> {
-    let mut floats = zeros(len)?;
-    let mut rng = Rng::new(0, Purpose::Init, 0, 0);
-    floats.fill_with(|| 2.0 * rng.uniform() - 1.0);
-    Ok(floats)
-}
-
-fn zeros(len: usize) -> Result<Vec<f32>> {
-    let mut floats = Vec::new();
-    let reserved = floats.try_reserve_exact(len);
-    reserved
-        .map_err(|_| Failure::new(format!("no memory for {len} floats")).advise("use a smaller batch"))?;
-    floats.resize(len, 0.0);
-    Ok(floats)
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
         let mut steps = 0;
         let failing = || {
             steps += 1;
-            Err(Failure::Told)
+            Err(crate::failure::Failure::Told)
         };
         assert!(length.warm_up(failing).is_err());
         assert_eq!(steps, 1);

@@ -1,22 +1,18 @@
 //! `striate bench infer` and `striate bench train`.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use console::style;
 use serde::Serialize;
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::time::Duration;
-use striate::graph::DType;
-use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
 use striate::prelude::*;
-use striate::train::evaluate::classifier_shape;
 
-use super::{Length, gflops, median_ms, peak_gflops, random};
-use crate::failure::{Failure, Result};
-use crate::network::{NetworkArgs, Wish};
-use crate::options::{Format, Machine, positive, write_json};
+use super::{Length, gflops, median_ms, peak_gflops};
+use crate::failure::Result;
+use crate::options::{Format, write_json};
 use crate::table::{Table, left, right};
 use crate::text::{bytes, percent, plural, thousands};
+use crate::workload::{Task, Workload, session};
 
 /// Time a network's forward pass.
 ///
@@ -48,26 +44,12 @@ pub(crate) struct Train {
 #[derive(Args, Debug)]
 struct Options {
     #[command(flatten)]
-    network: NetworkArgs,
-    /// Images of a step
-    #[arg(long, value_name = "B", default_value = "1", value_parser = positive)]
-    batch: usize,
-    /// What numbers are computed with
-    #[arg(long, value_enum, default_value = "f32", hide_possible_values = true, value_name = "f32|bf16")]
-    precision: Precision,
+    workload: Workload,
     /// Tell each step's share, speed and algorithm
     #[arg(long)]
     layers: bool,
     #[command(flatten)]
     length: Length,
-    #[command(flatten)]
-    machine: Machine,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Precision {
-    F32,
-    Bf16,
 }
 
 /// The result, as programs read it.
@@ -110,55 +92,40 @@ struct Layer {
 
 impl Infer {
     pub(crate) fn run(self, format: Format) -> Result<()> {
-        let graph = self.options.build()?;
-        let inference = graph.inference();
-        self.options.measure(&graph.name, "infer", &inference, format)
+        self.options.measure(Task::Infer, format)
     }
 }
 
 impl Train {
     pub(crate) fn run(self, format: Format) -> Result<()> {
-        let graph = self.options.build()?;
-        classifier_shape(&graph)?;
-        let sgd = Sgd { weight_decay: 5e-4, ..Sgd::default() };
-        let training = training::classifier(&graph, &ClassifierTraining { sgd, ..Default::default() })?;
-        self.options.measure(&graph.name, "train", &training, format)
+        self.options.measure(Task::Train, format)
     }
 }
 
 impl Options {
-    fn build(&self) -> Result<Graph> {
-        if let Precision::Bf16 = self.precision {
-            let text = "--precision bf16: this build computes in float32 only";
-            return Err(Failure::usage(text).advise("leave it out, or give f32"));
-        }
-        self.network.build(Wish { auxiliary: true, ..Wish::default() })
-    }
-
-    fn measure(&self, name: &str, task: &'static str, graph: &Graph, format: Format) -> Result<()> {
-        let plan = Plan::new(graph, self.machine.plan(self.batch))?;
-        let mut session = Session::new(plan)?;
-        session.load(&Parameters::init(graph, 0))?;
-        fill(&mut session)?;
+    fn measure(&self, task: Task, format: Format) -> Result<()> {
+        let (name, plan) = self.workload.plan(task)?;
+        let mut session = session(plan)?;
 
         let mut step = || Ok(session.run()?);
         self.length.warm_up(&mut step)?;
         let mut times = self.length.times(step)?;
         let median_ms = median_ms(&mut times);
+        let Workload { batch, machine, .. } = &self.workload;
         let macs: u64 = session.plan().steps().map(|step| step.macs).sum();
-        let (threads, isa) = (self.machine.threads(), self.machine.isa());
-        let peak = self.layers.then(|| peak_gflops(&self.machine));
+        let (threads, isa) = (machine.threads(), machine.isa());
+        let peak = self.layers.then(|| peak_gflops(machine));
         let layers = peak.map(|peak| self.layers(&mut session, peak)).transpose()?;
         let outcome = Outcome {
-            network: name,
-            task,
-            batch: self.batch,
+            network: &name,
+            task: task.name(),
+            batch: *batch,
             threads,
             isa: isa.name(),
-            precision: "f32",
+            precision: machine.precision().name(),
             steps: times.len(),
             median_ms,
-            images_per_s: self.batch as f64 / (median_ms / 1e3).max(1e-12),
+            images_per_s: *batch as f64 / (median_ms / 1e3).max(1e-12),
             gflops: gflops(macs, median_ms),
             peak_rss_mib: peak_rss_mib(),
             arena_mib: mib(session.arena_bytes() as f64),
@@ -173,9 +140,7 @@ impl Options {
 
     /// The median time of each step.
     fn layers(&self, session: &mut Session, peak: f64) -> Result<Vec<Layer>> {
-        let mut times = vec![Vec::<Duration>::new(); session.plan().steps().len()];
-        self.length.times(|| Ok(session.run_timed(|step, time| times[step].push(time))?))?;
-        let medians: Vec<f64> = times.iter_mut().map(|times| median_ms(times)).collect();
+        let medians = self.length.steps(session)?;
         let sum: f64 = medians.iter().sum();
         let steps = session.plan().steps().zip(medians);
         let layers = steps.map(|(step, ms)| {
@@ -192,31 +157,6 @@ impl Options {
         });
         Ok(layers.collect())
     }
-}
-
-/// Gives every input of a session something to compute with.
-fn fill(session: &mut Session) -> Result<()> {
-    let graph = session.plan().graph();
-    let inputs: Vec<(String, DType)> =
-        graph.inputs().map(|(node, value)| (node.name.clone(), graph.ty(value).dtype)).collect();
-    for (name, dtype) in inputs {
-        match (name.as_str(), dtype) {
-            // Small enough that random images never make the weights overflow.
-            (LEARNING_RATE, _) => session.input(&name)?.fill(1e-3),
-            (MOMENTUM, _) => session.input(&name)?.fill(0.9),
-            // Labels cycle through two classes, which every classifier has; a step may be any number.
-            (_, DType::U32) => session
-                .input_u32(&name)?
-                .iter_mut()
-                .zip([0, 1].into_iter().cycle())
-                .for_each(|(to, value)| *to = value),
-            _ => {
-                let data = random(session.input(&name)?.len())?;
-                session.input(&name)?.copy_from_slice(&data);
-            }
-        }
-    }
-    Ok(())
 }
 
 impl Outcome<'_> {

@@ -58,7 +58,10 @@ fn a_convolution_is_timed_in_three_passes() {
 #[test]
 fn what_cannot_be_timed_is_told() {
     let here = Path::new(HERE);
-    assert_contains(&fails(here, 2, &["bench", "infer", "lenet5", "--precision", "bf16"]), &["float32 only"]);
+    assert_contains(
+        &fails(here, 2, &["bench", "infer", "lenet5", "--precision", "f16"]),
+        &["f16", "choose f32 or bf16"],
+    );
     assert_contains(&fails(here, 2, &["bench", "conv", "n2 ic8"]), &["ih is missing", "--help"]);
     assert_contains(
         &fails(here, 2, &["bench", "conv", "ic3 ih8 oc4 kh3 g2"]),

@@ -3,12 +3,13 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
-const VERBS: [&[&str]; 8] = [
+const VERBS: [&[&str]; 9] = [
     &[],
     &["summary"],
     &["train"],
     &["eval"],
     &["predict"],
+    &["plan"],
     &["bench"],
     &["bench", "infer"],
     &["bench", "conv"],

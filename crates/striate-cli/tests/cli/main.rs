@@ -4,6 +4,7 @@ mod bench;
 mod files;
 mod help;
 mod killed;
+mod plan;
 mod summary;
 mod train;
 mod using;

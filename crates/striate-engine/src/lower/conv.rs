@@ -1,6 +1,7 @@
 //! Convolutions and fully connected layers (1×1 convolutions whose pixels are the images), forward and backward.
 
 use super::{Frame, Lowered, Prepare, Site};
+use crate::convolution::{self, Convolution};
 use crate::parameters::Parameters;
 use crate::place::Place;
 use striate_graph::ops::{
@@ -8,8 +9,11 @@ use striate_graph::ops::{
     LinearBackwardWeights, LocallyConnected2d, LocallyConnected2dBackwardData,
     LocallyConnected2dBackwardWeights, Op,
 };
-use striate_kernels::conv::{Activation, BackwardData, BackwardWeights, Conv2dGeometry, Epilogue, Forward};
-use striate_kernels::{Context, Pixels, batch_norm, local};
+use striate_kernels::conv::{
+    Activation, Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward,
+    PlanError,
+};
+use striate_kernels::{Context, Isa, Pixels, batch_norm, local};
 
 /// The geometry of a convolution from `src` to `dst` (both as forward names them).
 fn geometry(conv: &Conv2d, src: Place, dst: Place) -> Result<Conv2dGeometry, String> {
@@ -28,7 +32,11 @@ fn pixelwise(src: Place, dst: Place) -> Result<Conv2dGeometry, String> {
 }
 
 /// A pass over packed weights: forward and backward data have the same face.
-trait Pass: Send + Sync + 'static {
+trait Pass: Clone + Send + Sync + 'static {
+    const PASS: convolution::Pass;
+    fn with_algorithm(isa: Isa, g: &Conv2dGeometry, lds: [usize; 2], a: Algorithm)
+    -> Result<Self, PlanError>;
+    fn candidates(&self) -> &[Candidate];
     fn packed_len(&self) -> usize;
     fn pack(&self, cx: &Context, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]);
     fn workspace_len(&self, workers: usize) -> usize;
@@ -39,6 +47,18 @@ trait Pass: Send + Sync + 'static {
 macro_rules! pass {
     ($name:ident) => {
         impl Pass for $name {
+            const PASS: convolution::Pass = convolution::Pass::$name;
+            fn with_algorithm(
+                isa: Isa,
+                g: &Conv2dGeometry,
+                [src_ld, dst_ld]: [usize; 2],
+                algorithm: Algorithm,
+            ) -> Result<Self, PlanError> {
+                $name::with_algorithm(isa, g, src_ld, dst_ld, algorithm)
+            }
+            fn candidates(&self) -> &[Candidate] {
+                self.candidates()
+            }
             fn packed_len(&self) -> usize {
                 self.packed_len()
             }
@@ -72,10 +92,15 @@ pass!(BackwardData);
 /// run otherwise.
 fn with_weights<P: Pass>(
     site: &Site,
-    pass: impl Fn() -> Result<P, String>,
+    g: Conv2dGeometry,
+    lds: [usize; 2],
     bias: bool,
 ) -> Result<Lowered, String> {
-    let pass_now = pass()?;
+    let mut convolution =
+        Convolution { pass: P::PASS, geometry: g, lds, packs: !site.unit.prepared, candidates: Vec::new() };
+    let pass_now =
+        planned(site, &convolution, |algorithm| P::with_algorithm(site.options.isa, &g, lds, algorithm))?;
+    convolution.candidates = pass_now.candidates().to_vec();
     let residual = site.unit.chain.residual.map(|value| (site.place)(value));
     let activation = if site.unit.chain.relu { Activation::Relu } else { Activation::None };
     let (packed_len, scratch_len) = (pass_now.packed_len(), pass_now.workspace_len(site.options.threads));
@@ -102,7 +127,7 @@ fn with_weights<P: Pass>(
         let source = Prepared::new(site, bias);
         let has_bias = source.bias.is_some() || source.norm.is_some();
         let bias_len = if has_bias { channels } else { 0 };
-        let pass_then = pass()?;
+        let pass_then = pass_now.clone();
         let fill = move |parameters: &Parameters, cx: &Context, prepared: &mut [f32]| {
             let (packed, folded_bias) = prepared.split_at_mut(packed_len);
             source.fill(parameters, |weights, scale| pass_then.pack(cx, weights, scale, packed), folded_bias);
@@ -115,7 +140,8 @@ fn with_weights<P: Pass>(
             let residual = residual.map(|_| f.src(1));
             run(&pass_now, f, packed, has_bias.then_some(bias), residual, f.workspace());
         });
-        return Ok(Lowered { prepare: Some(prepare), ..lowered }.with_workspace(scratch_len));
+        let lowered = Lowered { prepare: Some(prepare), convolution: Some(convolution), ..lowered };
+        return Ok(lowered.with_workspace(scratch_len));
     }
     let mut reads = site.inputs();
     let residual_index = reads.len();
@@ -126,7 +152,22 @@ fn with_weights<P: Pass>(
         let residual = residual.map(|_| f.src(residual_index));
         run(&pass_now, f, packed, bias.then(|| f.src_slice(2)), residual, scratch);
     };
-    Ok(Lowered::new(describe, reads, vec![dst], kernel).with_workspace(packed_len + scratch_len))
+    let lowered = Lowered::new(describe, reads, vec![dst], kernel).with_workspace(packed_len + scratch_len);
+    Ok(Lowered { convolution: Some(convolution), ..lowered })
+}
+
+/// A pass by the algorithm that was chosen for it; a direct one where that does not fit.
+fn planned<P>(
+    site: &Site,
+    convolution: &Convolution,
+    pass: impl Fn(Algorithm) -> Result<P, PlanError>,
+) -> Result<P, String> {
+    let chosen = pass(site.tuning.algorithm(convolution, &site.options));
+    let pass = match chosen {
+        Err(PlanError::Refused { .. }) => pass(Algorithm::Direct),
+        chosen => chosen,
+    };
+    pass.map_err(|error| error.to_string())
 }
 
 /// Where a layer's weights come from, and the batch norm folded into them.
@@ -173,14 +214,12 @@ impl Prepared {
 }
 
 fn forward(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
-    let (isa, src_ld, dst_ld) = (site.options.isa, site.input(0).ld, site.result().ld);
-    with_weights(site, || Forward::new(isa, &g, src_ld, dst_ld).map_err(|e| e.to_string()), bias)
+    with_weights::<Forward>(site, g, [site.input(0).ld, site.result().ld], bias)
 }
 
 /// The adjoint of the convolution `g`: it reads what the convolution writes.
 fn backward_data(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
-    let (isa, src_ld, dst_ld) = (site.options.isa, site.result().ld, site.input(0).ld);
-    with_weights(site, || BackwardData::new(isa, &g, src_ld, dst_ld).map_err(|e| e.to_string()), bias)
+    with_weights::<BackwardData>(site, g, [site.result().ld, site.input(0).ld], bias)
 }
 
 pub(super) fn conv2d(site: &Site, op: &Conv2d) -> Result<Lowered, String> {
@@ -205,15 +244,20 @@ pub(super) fn linear_backward_data(site: &Site) -> Result<Lowered, String> {
 }
 
 fn backward_weights(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
-    let (isa, src_ld, dst_ld) = (site.options.isa, site.input(0).ld, site.input(1).ld);
-    let pass = BackwardWeights::new(isa, &g, src_ld, dst_ld).map_err(|e| e.to_string())?;
+    let lds @ [src_ld, dst_ld] = [0, 1].map(|index| site.input(index).ld);
+    let pass = convolution::Pass::BackwardWeights;
+    let mut convolution = Convolution { pass, geometry: g, lds, packs: false, candidates: Vec::new() };
+    let pass = planned(site, &convolution, |algorithm| {
+        BackwardWeights::with_algorithm(site.options.isa, &g, src_ld, dst_ld, algorithm)
+    })?;
+    convolution.candidates = pass.candidates().to_vec();
     let writes = (0..1 + bias as usize).map(|index| site.output(index)).collect();
     let (describe, workspace) = (pass.describe(), pass.workspace_len(site.options.threads));
-    Ok(Lowered::new(describe, site.inputs(), writes, move |f| {
+    let lowered = Lowered::new(describe, site.inputs(), writes, move |f| {
         let d_bias = bias.then(|| f.dst_slice(1));
         pass.run(&f.cx, f.src_slice(0), f.src_slice(1), f.dst_slice(0), d_bias, f.workspace());
-    })
-    .with_workspace(workspace))
+    });
+    Ok(Lowered { convolution: Some(convolution), ..lowered }.with_workspace(workspace))
 }
 
 pub(super) fn conv2d_backward_weights(site: &Site, op: &Conv2dBackwardWeights) -> Result<Lowered, String> {

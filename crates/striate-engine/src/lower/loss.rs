@@ -12,7 +12,7 @@ pub(super) fn cross_entropy(site: &Site, smoothing: f32) -> Result<Lowered, Stri
     let size = size(site.input(0));
     let dst = vec![site.output(0), site.output(1)];
     Ok(Lowered::fallible("softmax + cross-entropy", site.inputs(), dst, move |f| {
-        let loss = loss::cross_entropy(&f.cx, size, f.src(0), f.src_u32(1), smoothing, f.dst(1))?;
+        let loss = loss::cross_entropy(&f.cx, size, f.src(0), f.read(1), smoothing, f.dst(1))?;
         f.dst_slice(0)[0] = loss;
         Ok(())
     }))
@@ -21,7 +21,7 @@ pub(super) fn cross_entropy(site: &Site, smoothing: f32) -> Result<Lowered, Stri
 pub(super) fn cross_entropy_backward(site: &Site, smoothing: f32) -> Result<Lowered, String> {
     let size = size(site.input(0));
     Ok(Lowered::fallible("elementwise", site.inputs(), vec![site.output(0)], move |f| {
-        let (probs, labels, d_loss) = (f.src(0), f.src_u32(1), f.scalar(2));
+        let (probs, labels, d_loss) = (f.src(0), f.read(1), f.scalar(2));
         Ok(loss::cross_entropy_backward(&f.cx, size, probs, labels, smoothing, d_loss, f.dst(0))?)
     }))
 }

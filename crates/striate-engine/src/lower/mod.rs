@@ -1,6 +1,7 @@
 //! From operations to kernels: the one place that knows both.
 
 mod conv;
+mod float32;
 mod loss;
 mod norm;
 mod pointwise;
@@ -9,15 +10,17 @@ mod shape;
 mod update;
 
 use crate::arena::Arena;
+use crate::convolution::{Convolution, Tuning};
 use crate::error::RunError;
 use crate::options::PlanOptions;
 use crate::parameters::Parameters;
-use crate::place::Place;
+use crate::place::{Place, Storage};
 use crate::units::Unit;
+use bytemuck::Pod;
 use std::cell::Cell;
 use striate_graph::ops::Op;
 use striate_graph::{Graph, Node, Type, Value};
-use striate_kernels::{Context, Pixels, PixelsMut};
+use striate_kernels::{Bf16, Context, Pixels, PixelsMut, cast};
 
 /// What a step runs.
 pub(crate) type Kernel = Box<dyn Fn(&Frame) -> Result<(), RunError> + Send + Sync>;
@@ -35,7 +38,10 @@ pub(crate) struct Site<'a> {
     pub node: &'a Node,
     pub unit: &'a Unit,
     pub options: PlanOptions,
+    pub tuning: &'a Tuning,
     pub place: &'a dyn Fn(Value) -> Place,
+    /// The byte at which the unit's scratch memory will begin.
+    pub workspace: usize,
 }
 
 /// An operation as a kernel call.
@@ -46,6 +52,8 @@ pub(crate) struct Lowered {
     pub workspace: usize,
     pub prepare: Option<Prepare>,
     pub describe: String,
+    /// What there was to choose, where it is a convolution.
+    pub convolution: Option<Convolution>,
     pub kernel: Kernel,
 }
 
@@ -69,7 +77,7 @@ impl Lowered {
         kernel: impl Fn(&Frame) -> Result<(), RunError> + Send + Sync + 'static,
     ) -> Self {
         let (describe, kernel) = (describe.into(), Box::new(kernel));
-        Self { reads, writes, workspace: 0, prepare: None, describe, kernel }
+        Self { reads, writes, workspace: 0, prepare: None, describe, convolution: None, kernel }
     }
 
     pub(crate) fn with_workspace(self, workspace: usize) -> Self {
@@ -131,38 +139,33 @@ impl<'a> Frame<'a> {
         self.taken.set(taken | 1 << bit);
     }
 
-    fn read_place(&self, place: &Place) -> &'a [f32] {
+    /// All elements of a source, from its first to its last, stored as `T`s.
+    pub(crate) fn read<T: Pod>(&self, index: usize) -> &'a [T] {
+        let place = &self.reads[index];
+        debug_assert_eq!(size_of::<T>(), place.storage.bytes());
         // SAFETY: the plan checked that nothing this step writes overlaps what it reads, and steps run one at a
         // time.
-        unsafe { self.arena.read(place.offset, place.extent()) }
+        unsafe { self.arena.read(place.offset, place.span()) }
     }
 
-    fn write_place(&self, index: usize) -> &'a mut [f32] {
+    /// All elements of a destination, from its first to its last, stored as `T`s; to be taken once in a run.
+    pub(crate) fn write<T: Pod>(&self, index: usize) -> &'a mut [T] {
         self.take(index);
         let place = &self.writes[index];
+        debug_assert_eq!(size_of::<T>(), place.storage.bytes());
         // SAFETY: the plan checked that what this step writes is disjoint from all else it touches, and each
         // destination is taken once.
-        unsafe { self.arena.write(place.offset, place.extent()) }
+        unsafe { self.arena.write(place.offset, place.span()) }
     }
 
     /// The pixels of a source.
-    pub(crate) fn src(&self, index: usize) -> Pixels<'a> {
-        Pixels::new(self.src_slice(index), self.reads[index].ld)
+    pub(crate) fn src<E: Pod>(&self, index: usize) -> Pixels<'a, E> {
+        Pixels::new(self.read(index), self.reads[index].ld)
     }
 
     /// All floats of a source, from its first element to its last.
     pub(crate) fn src_slice(&self, index: usize) -> &'a [f32] {
-        self.read_place(&self.reads[index])
-    }
-
-    /// A source of unsigned integers.
-    pub(crate) fn src_u32(&self, index: usize) -> &'a [u32] {
-        bytemuck::cast_slice(self.src_slice(index))
-    }
-
-    /// A source of bytes.
-    pub(crate) fn src_u8(&self, index: usize) -> &'a [u8] {
-        &bytemuck::cast_slice(self.src_slice(index))[..self.reads[index].elements()]
+        self.read(index)
     }
 
     /// A scalar source.
@@ -171,37 +174,48 @@ impl<'a> Frame<'a> {
     }
 
     /// The pixels of a destination; to be taken once in a run.
-    pub(crate) fn dst(&self, index: usize) -> PixelsMut<'a> {
-        PixelsMut::new(self.dst_slice(index), self.writes[index].ld)
+    pub(crate) fn dst<E: Pod>(&self, index: usize) -> PixelsMut<'a, E> {
+        PixelsMut::new(self.write(index), self.writes[index].ld)
     }
 
     /// All floats of a destination; to be taken once in a run.
     pub(crate) fn dst_slice(&self, index: usize) -> &'a mut [f32] {
-        self.write_place(index)
-    }
-
-    /// A destination of unsigned integers; to be taken once in a run.
-    pub(crate) fn dst_u32(&self, index: usize) -> &'a mut [u32] {
-        bytemuck::cast_slice_mut(self.dst_slice(index))
-    }
-
-    /// A destination of bytes; to be taken once in a run.
-    pub(crate) fn dst_u8(&self, index: usize) -> &'a mut [u8] {
-        &mut bytemuck::cast_slice_mut(self.dst_slice(index))[..self.writes[index].elements()]
+        self.write(index)
     }
 
     /// The scratch memory; to be taken once in a run.
     pub(crate) fn workspace(&self) -> &'a mut [f32] {
         self.take(u64::BITS as usize - 1);
         let [start, len] = self.workspace;
-        // SAFETY: as in `write_place`.
+        // SAFETY: as in `write`.
         unsafe { self.arena.write(start, len) }
+    }
+
+    /// Widens a value into scratch memory of this step.
+    fn widen(&self, narrow: Place, wide: Place) {
+        // SAFETY: the step touches the value, and scratch memory is its alone; they do not overlap, and no other
+        // reference is alive between kernels.
+        let (src, dst): (&[Bf16], &mut [f32]) = unsafe {
+            (self.arena.read(narrow.offset, narrow.span()), self.arena.write(wide.offset, wide.span()))
+        };
+        let (src, dst) = (Pixels::new(src, narrow.ld), PixelsMut::new(dst, wide.ld));
+        cast::cast(&self.cx, src, dst, narrow.rows(), narrow.channels());
+    }
+
+    /// Rounds what lies in scratch memory of this step to a value that it writes.
+    fn narrow(&self, wide: Place, narrow: Place) {
+        // SAFETY: as in `widen`; the value is the step's alone, since it writes it.
+        let (src, dst): (&[f32], &mut [Bf16]) = unsafe {
+            (self.arena.read(wide.offset, wide.span()), self.arena.write(narrow.offset, narrow.span()))
+        };
+        let (src, dst) = (Pixels::new(src, wide.ld), PixelsMut::new(dst, narrow.ld));
+        cast::cast(&self.cx, src, dst, wide.rows(), wide.channels());
     }
 
     /// What was prepared from the parameters.
     pub(crate) fn prepared(&self) -> &'a [f32] {
         let [start, len] = self.prepared;
-        // SAFETY: as in `read_place`.
+        // SAFETY: as in `read`.
         unsafe { self.arena.read(start, len) }
     }
 }
@@ -232,6 +246,18 @@ fn check_ranks(site: &Site) -> Result<(), String> {
 /// Lowers the unit's root with what it takes along.
 pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
     check_ranks(site)?;
+    if knows(site) { kernel(site) } else { float32::lower(site) }
+}
+
+/// Whether the operation's kernel knows how the unit's values are stored; all know float32.
+fn knows(site: &Site) -> bool {
+    let mut values = site.unit.reads.iter().chain(&site.unit.writes);
+    let narrow = values.any(|value| (site.place)(*value).storage == Storage::Bf16);
+    !narrow || matches!(&site.node.op, Op::Concat(_))
+}
+
+/// The operation's kernel.
+fn kernel(site: &Site) -> Result<Lowered, String> {
     match &site.node.op {
         Op::Conv2d(op) => conv::conv2d(site, op),
         Op::Linear(op) => conv::linear(site, op),

@@ -68,7 +68,7 @@ pub(super) fn dropout(site: &Site, op: &Dropout) -> Result<Lowered, String> {
     let dst = site.output(0);
     let (p, node) = (op.p, op.stream.expect("without a stream it is a view") as u64);
     Ok(Lowered::new("mask recomputed", site.inputs(), vec![dst], move |f| {
-        let step = f.src_u32(1)[0] as u64;
+        let step = f.read::<u32>(1)[0] as u64;
         let mask = dropout::Dropout { seed: f.seed, step, node, p };
         dropout::apply(&f.cx, mask, f.src(0), f.dst(0), dst.rows(), dst.channels());
     }))

@@ -1,8 +1,7 @@
 //! Pooling.
 
 use super::{Lowered, Site};
-use crate::place::Place;
-use striate_graph::DType;
+use crate::place::{Place, Storage};
 use striate_graph::ops::{
     AvgPool2d, AvgPool2dBackward, GlobalPool, GlobalPoolBackward, MaxPool2d, MaxPool2dBackward, Padding,
     PoolKind,
@@ -29,20 +28,20 @@ fn whole(map: Place) -> Pool2dGeometry {
 
 pub(super) fn max(site: &Site, op: &MaxPool2d) -> Result<Lowered, String> {
     let g = geometry(site.input(0), site.output(0), op.kernel, op.stride, op.padding);
-    max_with(site, g, op.save_indices.then(|| op.index_type()))
+    max_with(site, g, op.save_indices.then(|| Storage::of(op.index_type())))
 }
 
 pub(super) fn global(site: &Site, op: &GlobalPool) -> Result<Lowered, String> {
     let g = whole(site.input(0));
     match op.kind {
-        PoolKind::Max => max_with(site, g, op.save_indices.then(|| site.output(1).dtype)),
+        PoolKind::Max => max_with(site, g, op.save_indices.then(|| site.output(1).storage)),
         PoolKind::Avg => Ok(avg_with(site, g, true)),
     }
 }
 
-fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<DType>) -> Result<Lowered, String> {
+fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<Storage>) -> Result<Lowered, String> {
     let src = vec![site.input(0)];
-    let Some(dtype) = indices else {
+    let Some(storage) = indices else {
         return Ok(Lowered::new("max pool", src, vec![site.output(0)], move |f| {
             pool::max_forward(&f.cx, &g, f.src(0), f.dst(0));
         }));
@@ -55,9 +54,9 @@ fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<DType>) -> Result<Lo
         ));
     }
     let dst = vec![site.output(0), site.output(1)];
-    Ok(Lowered::new("max pool, indices kept", src, dst, move |f| match dtype {
-        DType::U8 => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.dst_u8(1)),
-        _ => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.dst_u32(1)),
+    Ok(Lowered::new("max pool, indices kept", src, dst, move |f| match storage {
+        Storage::U8 => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.write::<u8>(1)),
+        _ => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.write::<u32>(1)),
     }))
 }
 
@@ -67,10 +66,10 @@ pub(super) fn max_backward(site: &Site, op: &MaxPool2dBackward) -> Result<Lowere
 }
 
 fn max_backward_with(site: &Site, g: Pool2dGeometry) -> Lowered {
-    let dtype = site.input(1).dtype;
-    Lowered::new("max pool backward", site.inputs(), vec![site.output(0)], move |f| match dtype {
-        DType::U8 => pool::max_backward(&f.cx, &g, f.src(0), f.src_u8(1), f.dst(0)),
-        _ => pool::max_backward(&f.cx, &g, f.src(0), f.src_u32(1), f.dst(0)),
+    let storage = site.input(1).storage;
+    Lowered::new("max pool backward", site.inputs(), vec![site.output(0)], move |f| match storage {
+        Storage::U8 => pool::max_backward(&f.cx, &g, f.src(0), f.read::<u8>(1), f.dst(0)),
+        _ => pool::max_backward(&f.cx, &g, f.src(0), f.read::<u32>(1), f.dst(0)),
     })
 }
 

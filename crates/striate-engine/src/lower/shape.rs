@@ -63,7 +63,7 @@ pub(super) fn concat(site: &Site) -> Result<Lowered, String> {
     let mut channel = 0;
     let mut copies = Vec::new();
     for part in site.inputs() {
-        let there = Place { offset: dst.offset + channel, ld: dst.ld, ..part };
+        let there = Place { offset: dst.offset + channel * dst.storage.bytes(), ld: dst.ld, ..part };
         if part != there {
             copies.push((part, channel));
         }

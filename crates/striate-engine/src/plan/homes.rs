@@ -4,8 +4,7 @@
 //! A home is a piece of memory; each value lives in one, perhaps in a slice of its channels. Values are settled
 //! from the last unit to the first, so that what is produced goes directly to where it will be needed.
 
-use super::dense;
-use crate::place::{Place, shape4};
+use crate::place::{Place, Storage, shape4};
 use crate::units::{Unit, is_view, viewed_values};
 use std::collections::{HashMap, HashSet};
 use striate_graph::ops::Op;
@@ -23,19 +22,21 @@ struct Spot {
 /// The homes of all values that have memory.
 pub(crate) struct Homes {
     spots: HashMap<Value, Spot>,
-    /// Floats of each home.
+    /// Bytes of each home.
     pub(crate) sizes: Vec<usize>,
     shapes: HashMap<Value, Place>,
 }
 
 impl Homes {
-    /// The value's place, given the offset of each home.
+    /// The value's place, given the byte offset of each home.
     ///
     /// # Panics
     /// When the value has no home: no unit declared that it reads or writes it.
     pub(crate) fn place(&self, value: Value, offset: impl Fn(usize) -> usize) -> Place {
         let spot = self.spots.get(&value).expect("a unit names what it reads and writes");
-        Place { offset: offset(spot.home) + spot.channel, ld: spot.ld, ..self.shapes[&value] }
+        let place = self.shapes[&value];
+        let offset = offset(spot.home) + spot.channel * place.storage.bytes();
+        Place { offset, ld: spot.ld, ..place }
     }
 
     /// The value's home, where it has one.
@@ -47,7 +48,7 @@ impl Homes {
     fn settle_new(&mut self, value: Value) {
         if !self.spots.contains_key(&value) {
             let place = self.shapes[&value];
-            self.sizes.push(place.extent());
+            self.sizes.push(place.bytes());
             self.spots.insert(value, Spot { home: self.sizes.len() - 1, channel: 0, ld: place.ld });
         }
     }
@@ -59,10 +60,10 @@ impl Homes {
 }
 
 /// Settles all values. Where sharing would let a step write what it reads, the value concerned is settled apart.
-pub(crate) fn assign(graph: &Graph, units: &[Unit], batch: usize) -> Homes {
+pub(crate) fn assign(graph: &Graph, units: &[Unit], batch: usize, storages: &[Storage]) -> Homes {
     let mut apart = HashSet::new();
     loop {
-        let homes = settle(graph, units, batch, &apart);
+        let homes = settle(graph, units, batch, storages, &apart);
         let Some(value) = conflict(graph, units, &homes, &apart) else { return homes };
         apart.insert(value);
     }
@@ -101,7 +102,7 @@ fn is_slice(graph: &Graph, unit: &Unit, homes: &Homes, value: Value) -> bool {
     let mut channel = 0;
     node.inputs.iter().all(|part| {
         let there = Place { offset: whole.offset + channel, ld: whole.ld, ..place(*part) };
-        channel += there.channels();
+        channel += there.channels() * whole.storage.bytes();
         *part != value || place(value) == there
     })
 }
@@ -118,11 +119,18 @@ fn overwritable<'a>(graph: &'a Graph, unit: &'a Unit) -> impl Iterator<Item = Va
     operands.iter().map(|index| node.inputs[*index])
 }
 
-fn settle(graph: &Graph, units: &[Unit], batch: usize, apart: &HashSet<Value>) -> Homes {
+fn settle(
+    graph: &Graph,
+    units: &[Unit],
+    batch: usize,
+    storages: &[Storage],
+    apart: &HashSet<Value>,
+) -> Homes {
     let mut homes = Homes { spots: HashMap::new(), sizes: Vec::new(), shapes: HashMap::new() };
     for (_, node) in graph.nodes() {
         for value in &node.outputs {
-            homes.shapes.insert(*value, dense(graph.ty(*value), batch, 0));
+            let place = Place::dense(graph.ty(*value), batch, storages[value.index()], 0);
+            homes.shapes.insert(*value, place);
         }
     }
     let readers = graph.readers();
@@ -166,7 +174,7 @@ fn settle(graph: &Graph, units: &[Unit], batch: usize, apart: &HashSet<Value>) -
                 && !is_output(operand)
                 && readers[operand.index()].len() == 1
                 && node.inputs.iter().filter(|v| **v == operand).count() == 1
-                && homes.shapes[&operand].shape == homes.shapes[&output].shape;
+                && homes.shapes[&operand] == homes.shapes[&output];
             if free {
                 let spot = homes.spots[&output];
                 homes.spots.insert(operand, spot);
@@ -198,6 +206,7 @@ fn settle_slices(
     for (index, part) in node.inputs.iter().enumerate() {
         let channels = shape4(graph.ty(*part), batch)[3];
         let free = sliceable(*part)
+            && homes.shapes[part].storage == homes.shapes[&node.outputs[0]].storage
             && !homes.contains(*part)
             && !apart.contains(part)
             && !node.inputs[..index].contains(part);

@@ -5,16 +5,16 @@ use crate::arena::ALIGN;
 use crate::units::Unit;
 use striate_graph::Graph;
 
-/// Where everything lies, in floats.
+/// Where everything lies, in bytes.
 pub(crate) struct Layout {
     pub homes: Vec<usize>,
     pub workspaces: Vec<usize>,
     pub prepared: Vec<usize>,
-    pub len: usize,
+    pub bytes: usize,
     pub persistent: usize,
 }
 
-/// A piece of memory and the units, first to last, during which it is in use.
+/// A piece of memory, in bytes, and the units, first to last, during which it is in use.
 struct Piece {
     len: usize,
     first: usize,
@@ -34,13 +34,13 @@ pub(crate) fn lay_out(
     graph: &Graph,
     units: &[Unit],
     homes: &Homes,
-    demands: &[(usize, usize)],
+    demands: &[[usize; 2]],
 ) -> Option<Layout> {
     let mut layout = Layout {
         homes: vec![0; homes.sizes.len()],
         workspaces: vec![0; units.len()],
         prepared: vec![0; units.len()],
-        len: 0,
+        bytes: 0,
         persistent: 0,
     };
     let mut lives: Vec<Option<[usize; 2]>> = vec![None; homes.sizes.len()];
@@ -68,9 +68,10 @@ pub(crate) fn lay_out(
         layout.homes[home] = layout.persistent;
         layout.persistent = aligned(layout.persistent.checked_add(homes.sizes[home])?)?;
     }
-    for (index, (_, prepared)) in demands.iter().enumerate() {
+    let bytes = |floats: usize| floats.checked_mul(size_of::<f32>());
+    for (index, [_, prepared]) in demands.iter().enumerate() {
         layout.prepared[index] = layout.persistent;
-        layout.persistent = aligned(layout.persistent.checked_add(*prepared)?)?;
+        layout.persistent = aligned(layout.persistent.checked_add(bytes(*prepared)?)?)?;
     }
 
     let mut pieces = Vec::new();
@@ -79,13 +80,14 @@ pub(crate) fn lay_out(
             pieces.push(Piece { len: homes.sizes[home], first, last, slot: Slot::Home(home) });
         }
     }
-    for (index, (workspace, _)) in demands.iter().enumerate().filter(|(_, demand)| demand.0 > 0) {
-        pieces.push(Piece { len: *workspace, first: index, last: index, slot: Slot::Workspace(index) });
+    for (index, [workspace, _]) in demands.iter().enumerate().filter(|(_, demand)| demand[0] > 0) {
+        let (len, slot) = (bytes(*workspace)?, Slot::Workspace(index));
+        pieces.push(Piece { len, first: index, last: index, slot });
     }
     // The largest first, each at the lowest place that is free for its whole life.
     pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len));
     let mut laid: Vec<(usize, usize, usize, usize)> = Vec::new();
-    layout.len = layout.persistent;
+    layout.bytes = layout.persistent;
     for piece in pieces {
         let mut busy: Vec<(usize, usize)> = laid
             .iter()
@@ -102,17 +104,16 @@ pub(crate) fn lay_out(
         }
         let end = aligned(start.checked_add(piece.len)?)?;
         laid.push((start, end, piece.first, piece.last));
-        layout.len = layout.len.max(end);
+        layout.bytes = layout.bytes.max(end);
         match piece.slot {
             Slot::Home(home) => layout.homes[home] = start,
             Slot::Workspace(index) => layout.workspaces[index] = start,
         }
     }
-    (layout.len <= isize::MAX as usize / 4).then_some(layout)
+    (layout.bytes <= isize::MAX as usize).then_some(layout)
 }
 
-/// The next offset, in floats, that is aligned.
-fn aligned(len: usize) -> Option<usize> {
-    const FLOATS: usize = ALIGN / size_of::<f32>();
-    len.checked_next_multiple_of(FLOATS)
+/// The next offset that is aligned.
+fn aligned(bytes: usize) -> Option<usize> {
+    bytes.checked_next_multiple_of(ALIGN)
 }

@@ -7,23 +7,28 @@
 mod homes;
 mod memory;
 
+use crate::convolution::{Convolution, Tuning};
 use crate::error::PlanError;
 use crate::lower::{self, Kernel, Lowered, Prepare, Site};
 use crate::options::PlanOptions;
-use crate::place::{Place, shape4};
+use crate::place::{Place, Storage};
+use crate::precision;
 use crate::units::{self, Unit};
 use striate_graph::ops::Op;
-use striate_graph::{DType, Graph, Type, Value, legalise};
+use striate_graph::{Graph, Type, Value, legalise};
 
 /// One kernel call: what it reads and writes, and its scratch memory.
 pub(crate) struct Step {
     pub name: String,
     pub op: &'static str,
     pub describe: String,
+    pub convolution: Option<Convolution>,
     pub macs: u64,
     pub reads: Vec<Place>,
     pub writes: Vec<Place>,
+    /// First byte and floats.
     pub workspace: [usize; 2],
+    /// First byte and floats.
     pub prepared: [usize; 2],
     pub kernel: Kernel,
 }
@@ -46,8 +51,8 @@ pub struct Plan {
     pub(crate) parameters: Vec<Port>,
     pub(crate) constants: Vec<(Place, f32)>,
     pub(crate) graph: Graph,
-    pub(crate) arena_len: usize,
-    pub(crate) persistent_len: usize,
+    pub(crate) arena_bytes: usize,
+    pub(crate) persistent_bytes: usize,
 }
 
 impl Plan {
@@ -56,6 +61,14 @@ impl Plan {
     /// # Errors
     /// Where an operation has no kernel for its attributes, or the memory cannot be addressed.
     pub fn new(graph: &Graph, options: PlanOptions) -> Result<Self, PlanError> {
+        Self::tuned(graph, options, &Tuning::default())
+    }
+
+    /// Plans `graph`, convolutions with the algorithms of `tuning` where it knows them.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn tuned(graph: &Graph, options: PlanOptions, tuning: &Tuning) -> Result<Self, PlanError> {
         let options = PlanOptions { threads: options.threads.max(1), ..options };
         if options.batch == 0 {
             return Err(PlanError::EmptyBatch);
@@ -66,16 +79,27 @@ impl Plan {
             return Err(too_large);
         }
         let units = units::units(&graph);
-        let homes = homes::assign(&graph, &units, options.batch);
+        let homes =
+            homes::assign(&graph, &units, options.batch, &precision::storages(&graph, options.precision));
 
         // First lowering pass: with homes one behind the other, to learn what scratch memory is needed.
         let mut apart: Vec<usize> = homes.sizes.clone();
         apart.iter_mut().fold(0, |start, size| start + std::mem::replace(size, start));
         let relative = |value: Value| homes.place(value, |home| apart[home]);
+        let behind: usize = homes.sizes.iter().sum();
+        let lower = |unit: &Unit, place: &dyn Fn(Value) -> Place, workspace: usize| {
+            let node = graph.node(unit.root);
+            let site = Site { graph: &graph, node, unit, options, tuning, place, workspace };
+            lower::lower(&site).map_err(|problem| PlanError::Node {
+                node: node.name.clone(),
+                op: striate_graph::ops::Operation::kind(&node.op),
+                problem,
+            })
+        };
+        let floats = |lowered: &Lowered| [lowered.workspace, lowered.prepare.as_ref().map_or(0, |p| p.len)];
         let mut demands = Vec::new();
         for unit in &units {
-            let lowered = lower_unit(&graph, unit, options, &relative)?;
-            demands.push((lowered.workspace, lowered.prepare.as_ref().map_or(0, |p| p.len)));
+            demands.push(floats(&lower(unit, &relative, behind)?));
         }
         let layout = memory::lay_out(&graph, &units, &homes, &demands).ok_or(too_large)?;
 
@@ -84,16 +108,11 @@ impl Plan {
         let mut steps = Vec::new();
         let mut prepares = Vec::new();
         for (index, unit) in units.iter().enumerate() {
-            let Lowered { reads, writes, workspace, prepare, describe, kernel } =
-                lower_unit(&graph, unit, options, &place)?;
+            let lowered = lower(unit, &place, layout.workspaces[index])?;
             let node = graph.node(unit.root);
-            debug_assert_eq!(
-                demands[index],
-                (workspace, prepare.as_ref().map_or(0, |p| p.len)),
-                "{}",
-                node.name
-            );
-            let prepared = [layout.prepared[index], demands[index].1];
+            debug_assert_eq!(demands[index], floats(&lowered), "{}", node.name);
+            let Lowered { reads, writes, workspace, prepare, describe, convolution, kernel } = lowered;
+            let prepared = [layout.prepared[index], demands[index][1]];
             if let Some(prepare) = prepare {
                 prepares.push((prepared[0], prepare));
             }
@@ -101,6 +120,7 @@ impl Plan {
                 name: unit.name(&graph),
                 op: striate_graph::ops::Operation::kind(&node.op),
                 describe,
+                convolution,
                 macs: macs(&graph, unit),
                 reads,
                 writes,
@@ -137,8 +157,8 @@ impl Plan {
             inputs,
             outputs,
             parameters,
-            arena_len: layout.len,
-            persistent_len: layout.persistent,
+            arena_bytes: layout.bytes,
+            persistent_bytes: layout.persistent,
             graph,
         })
     }
@@ -155,12 +175,12 @@ impl Plan {
 
     /// Bytes of the arena: everything a session allocates.
     pub fn arena_bytes(&self) -> usize {
-        4 * self.arena_len
+        self.arena_bytes
     }
 
     /// Bytes of the arena that last from run to run: parameters, packed weights, optimiser state, inputs.
     pub fn persistent_bytes(&self) -> usize {
-        4 * self.persistent_len
+        self.persistent_bytes
     }
 
     /// The steps in order: name, operation, algorithm, multiply-accumulates of the whole batch.
@@ -170,6 +190,9 @@ impl Plan {
             op: step.op,
             algorithm: &step.describe,
             macs: step.macs.saturating_mul(self.options.batch as u64),
+            bytes: step.bytes(),
+            layout: step.layout(),
+            convolution: step.convolution.as_ref(),
         })
     }
 }
@@ -185,6 +208,42 @@ pub struct StepInfo<'a> {
     pub algorithm: &'a str,
     /// Multiply-accumulates for the whole batch.
     pub macs: u64,
+    /// Bytes read and written: operands, results and packed weights, each once.
+    pub bytes: u64,
+    /// How the largest result lies in memory.
+    pub layout: Layout,
+    /// The convolution it is, with the algorithms it had to choose from.
+    pub convolution: Option<&'a Convolution>,
+}
+
+/// How a value lies in memory: always channels last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Whether its elements are bfloat16.
+    pub is_bf16: bool,
+    /// Its channels.
+    pub channels: usize,
+    /// Elements from pixel to pixel: more than its channels where it is a slice of a concatenation.
+    pub ld: usize,
+}
+
+impl Step {
+    /// Bytes of what it reads and writes, without those between the pixels of slices.
+    fn bytes(&self) -> u64 {
+        let places = self.reads.iter().chain(&self.writes);
+        let values: usize = places.map(|place| place.elements() * place.storage.bytes()).sum();
+        (values + self.prepared[1] * size_of::<f32>()) as u64
+    }
+
+    fn layout(&self) -> Layout {
+        let largest = self.writes.iter().max_by_key(|place| place.elements());
+        let layout = largest.map(|place| Layout {
+            is_bf16: place.storage == Storage::Bf16,
+            channels: place.channels(),
+            ld: place.ld,
+        });
+        layout.unwrap_or(Layout { is_bf16: false, channels: 0, ld: 0 })
+    }
 }
 
 /// Whether every value's bytes for this batch, summed, can be addressed with room to spare.
@@ -204,24 +263,10 @@ fn macs(graph: &Graph, unit: &Unit) -> u64 {
     striate_graph::ops::Operation::macs(&node.op, &inputs, &outputs)
 }
 
-fn lower_unit(
-    graph: &Graph,
-    unit: &Unit,
-    options: PlanOptions,
-    place: &dyn Fn(Value) -> Place,
-) -> Result<Lowered, PlanError> {
-    let node = graph.node(unit.root);
-    lower::lower(&Site { graph, node, unit, options, place }).map_err(|problem| PlanError::Node {
-        node: node.name.clone(),
-        op: striate_graph::ops::Operation::kind(&node.op),
-        problem,
-    })
-}
-
 /// The invariant the arena's safety rests on: what a step writes, nothing else of the step touches.
 fn check(step: &Step) -> Result<(), PlanError> {
     let scratch =
-        |[offset, len]: [usize; 2]| Place { offset, shape: [1, 1, 1, len], ld: len, dtype: DType::F32 };
+        |[offset, len]: [usize; 2]| Place { offset, shape: [1, 1, 1, len], ld: len, storage: Storage::F32 };
     let mut exclusive = step.writes.clone();
     exclusive.push(scratch(step.workspace));
     let mut shared = step.reads.clone();
@@ -237,10 +282,4 @@ fn check(step: &Step) -> Result<(), PlanError> {
         }
     }
     Ok(())
-}
-
-/// The place of each value that has one, for a batch.
-pub(crate) fn dense(ty: &Type, batch: usize, offset: usize) -> Place {
-    let shape = shape4(ty, batch);
-    Place { offset, shape, ld: shape[3], dtype: ty.dtype }
 }

@@ -2,6 +2,7 @@
 
 use super::geometry::{Conv2dGeometry, GeometryError};
 use std::fmt;
+use std::str::FromStr;
 
 /// Which algorithm a pass is to use. They differ in speed, memory and rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,6 +31,17 @@ impl Algorithm {
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Auto, Self::Direct, Self::Winograd]
+            .into_iter()
+            .find(|algorithm| algorithm.name() == text)
+            .ok_or_else(|| format!("unknown algorithm '{text}': choose auto, direct or winograd"))
     }
 }
 

@@ -65,6 +65,15 @@ impl Isa {
         Self::present().filter(|isa| *isa <= cap).last().unwrap_or(Isa::Scalar)
     }
 
+    /// Floating-point operations of a cycle with two multiply-add units, as cost estimates assume.
+    pub fn flops_per_cycle(self) -> f64 {
+        match self {
+            Isa::Scalar => 16.0,
+            Isa::Avx2 => 32.0,
+            Isa::Avx512 | Isa::Avx512Bf16 => 64.0,
+        }
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,0 +1,118 @@
+//! A network made ready to run on made-up data: what is measured and what is explained.
+
+use clap::Args;
+use striate::graph::DType;
+use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
+use striate::kernels::rng::{Purpose, Rng};
+use striate::prelude::*;
+use striate::train::evaluate::classifier_shape;
+
+use crate::failure::{Failure, Result};
+use crate::network::{NetworkArgs, Wish};
+use crate::options::{Machine, positive};
+use crate::tuning;
+
+/// A network, how it is run, and on what.
+#[derive(Args, Debug)]
+pub(crate) struct Workload {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Images of a step
+    #[arg(long, value_name = "B", default_value = "1", value_parser = positive)]
+    pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Measure the algorithms that each convolution can choose from and take the fastest; choices are kept for the next
+    /// time. Results then depend, in their last bits, on what was measured
+    #[arg(long, help_heading = "Machine")]
+    autotune: bool,
+}
+
+/// What is done with a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// The forward pass: no dropout, batch normalisation folded in, no auxiliary heads.
+    Infer,
+    /// A training step, auxiliary heads included: SGD with momentum and weight decay.
+    Train,
+}
+
+impl Task {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Task::Infer => "infer",
+            Task::Train => "train",
+        }
+    }
+}
+
+impl Workload {
+    /// The network's name and a plan of the task.
+    pub(crate) fn plan(&self, task: Task) -> Result<(String, Plan)> {
+        let graph = self.network.build(Wish { auxiliary: true, ..Wish::default() })?;
+        let work = match task {
+            Task::Infer => graph.inference(),
+            Task::Train => {
+                classifier_shape(&graph)?;
+                let sgd = Sgd { weight_decay: 5e-4, ..Sgd::default() };
+                training::classifier(&graph, &ClassifierTraining { sgd, ..Default::default() })?
+            }
+        };
+        let options = self.machine.plan(self.batch);
+        let plan = if self.autotune { tuning::plan(&work, options)? } else { Plan::new(&work, options)? };
+        Ok((graph.name, plan))
+    }
+}
+
+/// A session with random parameters and inputs.
+pub(crate) fn session(plan: Plan) -> Result<Session> {
+    let mut session = Session::new(plan)?;
+    let parameters = Parameters::init(session.plan().graph(), 0);
+    session.load(&parameters)?;
+    fill(&mut session)?;
+    Ok(session)
+}
+
+/// Gives every input of a session something to compute with.
+fn fill(session: &mut Session) -> Result<()> {
+    let graph = session.plan().graph();
+    let inputs: Vec<(String, DType)> =
+        graph.inputs().map(|(node, value)| (node.name.clone(), graph.ty(value).dtype)).collect();
+    for (name, dtype) in inputs {
+        match (name.as_str(), dtype) {
+            // Small enough that random images never make the weights overflow.
+            (LEARNING_RATE, _) => session.input(&name)?.fill(1e-3),
+            (MOMENTUM, _) => session.input(&name)?.fill(0.9),
+            // Labels cycle through two classes, which every classifier has; a step may be any number.
+            (_, DType::U32) => session
+                .input_u32(&name)?
+                .iter_mut()
+                .zip([0, 1].into_iter().cycle())
+                .for_each(|(to, value)| *to = value),
+            _ => {
+                let data = random(session.input(&name)?.len())?;
+                session.input(&name)?.copy_from_slice(&data);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Floats from −1 to 1 in memory of their own, or why there is no such memory.
+pub(crate) fn random(len: usize) -> Result<Vec<f32>> {
+    let mut floats = zeros(len)?;
+    let mut rng = Rng::new(0, Purpose::Init, 0, 0);
+    floats.fill_with(|| 2.0 * rng.uniform() - 1.0);
+    Ok(floats)
+}
+
+/// Zeros in memory of their own, or why there is no such memory.
+pub(crate) fn zeros(len: usize) -> Result<Vec<f32>> {
+    let mut floats = Vec::new();
+    let reserved = floats.try_reserve_exact(len);
+    reserved
+        .map_err(|_| Failure::new(format!("no memory for {len} floats")).advise("use a smaller batch"))?;
+    floats.resize(len, 0.0);
+    Ok(floats)
+}

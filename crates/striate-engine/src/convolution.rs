@@ -1,0 +1,158 @@
+//! A plan's convolutions: what there is to choose for each, and choices made by measuring.
+
+use crate::options::PlanOptions;
+use crate::plan::Plan;
+use crate::threads;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use striate_kernels::conv::{
+    Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward,
+    PlanError as Refused,
+};
+use striate_kernels::{Context, Executor, Isa};
+
+/// Which of a convolution's three computations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The destination from the source.
+    Forward,
+    /// The source's gradient from the destination's.
+    BackwardData,
+    /// The weights' gradient from source and the destination's gradient.
+    BackwardWeights,
+}
+
+/// A convolution as a step computes it.
+#[derive(Clone, Debug)]
+pub struct Convolution {
+    /// Which computation.
+    pub pass: Pass,
+    /// Its geometry; a fully connected layer is one over 1×1 maps.
+    pub geometry: Conv2dGeometry,
+    /// The distances of pixels, source and destination as the forward pass names them.
+    pub lds: [usize; 2],
+    /// Whether weights are packed anew at each run.
+    pub packs: bool,
+    /// The algorithms considered.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Convolution {
+    /// What its speed depends on besides the processor.
+    fn key(&self, options: &PlanOptions) -> String {
+        let pass = match self.pass {
+            Pass::Forward => "forward",
+            Pass::BackwardData => "backward-data",
+            Pass::BackwardWeights => "backward-weights",
+        };
+        let PlanOptions { threads, isa, precision, .. } = options;
+        let [src_ld, dst_ld] = self.lds;
+        let packs = if self.packs { " packs" } else { "" };
+        format!("{pass} {} ld{src_ld},{dst_ld}{packs} {precision} {isa} t{threads}", self.geometry)
+    }
+}
+
+/// Algorithms chosen by measuring, for plans made with [`Plan::tuned`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tuning {
+    choices: BTreeMap<String, Algorithm>,
+}
+
+impl Tuning {
+    /// The choices, each under a text that names all its speed depends on but the processor.
+    pub fn choices(&self) -> impl ExactSizeIterator<Item = (&str, Algorithm)> {
+        self.choices.iter().map(|(key, algorithm)| (key.as_str(), *algorithm))
+    }
+
+    /// Adds a choice, as [`Tuning::choices`] gave it.
+    pub fn insert(&mut self, key: impl Into<String>, algorithm: Algorithm) {
+        self.choices.insert(key.into(), algorithm);
+    }
+
+    /// The algorithm for a convolution: the one chosen, or else what the options say.
+    pub(crate) fn algorithm(&self, convolution: &Convolution, options: &PlanOptions) -> Algorithm {
+        self.choices.get(&convolution.key(options)).copied().unwrap_or(options.algorithm)
+    }
+
+    /// Measures the convolutions of `plan` that have a choice and are not decided yet; `report` hears of each with how
+    /// many are left. Random data, weights as cold or warm as a loop leaves them.
+    ///
+    /// # Errors
+    /// Without the threads.
+    pub fn measure(&mut self, plan: &Plan, mut report: impl FnMut(&str, usize)) -> Result<(), String> {
+        let exec = threads::executor(plan.options().threads)?;
+        let open: BTreeMap<String, (&str, &Convolution)> = plan
+            .steps()
+            .filter_map(|step| Some((step.name, step.convolution?)))
+            .filter(|(_, c)| c.candidates.iter().filter(|candidate| candidate.cycles.is_ok()).count() > 1)
+            .map(|(name, c)| (c.key(&plan.options()), (name, c)))
+            .filter(|(key, _)| !self.choices.contains_key(key))
+            .collect();
+        let count = open.len();
+        for (index, (key, (name, convolution))) in open.into_iter().enumerate() {
+            report(name, count - index);
+            let admissible = convolution.candidates.iter().filter(|candidate| candidate.cycles.is_ok());
+            let timed = admissible.filter_map(|candidate| {
+                let time = time(convolution, candidate.algorithm, plan.options().isa, &*exec).ok()?;
+                Some((time, candidate.algorithm))
+            });
+            if let Some((_, fastest)) = timed.min_by_key(|(time, _)| *time) {
+                self.choices.insert(key, fastest);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a convolution takes with an algorithm: the median of a few runs.
+fn time(
+    convolution: &Convolution,
+    algorithm: Algorithm,
+    isa: Isa,
+    exec: &dyn Executor,
+) -> Result<Duration, Refused> {
+    let Convolution { pass, geometry: g, lds: [src_ld, dst_ld], packs, .. } = convolution;
+    let cx = Context { isa, exec };
+    let floats = |len: usize| -> Vec<f32> { (0..len).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect() };
+    let mut src = floats(g.n * g.ih * g.iw * src_ld);
+    let mut dst = floats(g.n * g.oh() * g.ow() * dst_ld);
+    let mut weights = floats(g.weights_len());
+    let epilogue = Epilogue::default();
+    macro_rules! gather {
+        ($name:ident, $from:expr, $to:expr) => {{
+            let plan = $name::with_algorithm(isa, g, *src_ld, *dst_ld, algorithm)?;
+            let mut packed = vec![0.0; plan.packed_len()];
+            let mut workspace = vec![0.0; plan.workspace_len(exec.workers())];
+            plan.pack(&cx, &weights, None, &mut packed);
+            Ok(median(|| {
+                if *packs {
+                    plan.pack(&cx, &weights, None, &mut packed);
+                }
+                plan.run(&cx, $from, &packed, &epilogue, $to, &mut workspace);
+            }))
+        }};
+    }
+    match pass {
+        Pass::Forward => gather!(Forward, &src, &mut dst),
+        Pass::BackwardData => gather!(BackwardData, &dst, &mut src),
+        Pass::BackwardWeights => {
+            let plan = BackwardWeights::with_algorithm(isa, g, *src_ld, *dst_ld, algorithm)?;
+            let mut workspace = vec![0.0; plan.workspace_len(exec.workers())];
+            Ok(median(|| plan.run(&cx, &src, &dst, &mut weights, None, &mut workspace)))
+        }
+    }
+}
+
+/// The median time of runs that together take about 30 ms, of at least 3.
+fn median(mut run: impl FnMut()) -> Duration {
+    run();
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 3 || begin.elapsed() < Duration::from_millis(30) {
+        let start = Instant::now();
+        run();
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    times[times.len() / 2]
+}
