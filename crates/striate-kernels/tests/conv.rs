@@ -379,7 +379,7 @@ fn bits_do_not_depend_on_the_number_of_workers() {
 }
 
 /// Geometries at the edges of Winograd's tiles, panels, blocks and ways of working.
-const WINOGRAD_EDGES: [&str; 12] = [
+const WINOGRAD_EDGES: [&str; 19] = [
     // Fewer lines than a tile has, and one channel.
     "ic1 ih3 oc1 kh3",
     "ic1 ih1 oc2 kh3 ph1",
@@ -397,6 +397,14 @@ const WINOGRAD_EDGES: [&str; 12] = [
     // Phases: few tiles, and several blocks.
     "n2 ic20 ih7 oc72 kh3 ph1",
     "ic1 ih24 oc3300 kh3",
+    // The same of 5×5 kernels.
+    "ic1 ih5 oc1 kh5",
+    "ic1 ih1 oc2 kh5 ph2",
+    "n3 ic2 ih2 iw7 oc3 kh5 ph2",
+    "n2 ic6 ih7 iw10 oc9 kh5 pt0 pb3 pl6 pr1",
+    "n4 ic33 ih14 oc130 kh5 ph2",
+    "n2 ic20 ih4 oc72 kh5 ph2",
+    "ic1 ih24 oc3300 kh5",
 ];
 
 #[test]
@@ -414,10 +422,11 @@ fn winograd_agrees_with_the_reference_at_the_edges() {
 prop_compose! {
     fn winograd_geometry()(
         (n, ic, oc) in (1usize..5, 1usize..40, 1usize..90),
-        (ih, iw) in (3usize..17, 3usize..17),
-        [pt, pb, pl, pr] in prop::array::uniform4(0usize..5),
+        kernel in prop_oneof![Just(3usize), Just(5)],
+        (ih, iw) in (5usize..17, 5usize..17),
+        [pt, pb, pl, pr] in prop::array::uniform4(0usize..7),
     ) -> Conv2dGeometry {
-        let (kh, kw, sh, sw, dh, dw) = (3, 3, 1, 1, 1, 1);
+        let (kh, kw, sh, sw, dh, dw) = (kernel, kernel, 1, 1, 1, 1);
         Conv2dGeometry { n, groups: 1, ic, ih, iw, oc, kh, kw, sh, sw, dh, dw, pt, pb, pl, pr }
     }
 }
@@ -435,7 +444,12 @@ proptest! {
 
 #[test]
 fn bits_of_winograd_do_not_depend_on_the_number_of_workers() {
-    for text in ["n4 ic33 ih14 oc130 kh3 ph1", "n2 ic20 ih7 oc72 kh3 ph1", "n3 ic130 ih19 oc40 kh3 ph1"] {
+    for text in [
+        "n4 ic33 ih14 oc130 kh3 ph1",
+        "n2 ic20 ih7 oc72 kh3 ph1",
+        "n3 ic130 ih19 oc40 kh3 ph1",
+        "n4 ic33 ih14 oc130 kh5 ph2",
+    ] {
         let g: Conv2dGeometry = text.parse().unwrap();
         for pass in [Pass::Forward, Pass::BackwardData] {
             let run = |exec: &dyn Executor| {
@@ -460,8 +474,8 @@ fn bits_of_winograd_do_not_depend_on_the_number_of_workers() {
 #[test]
 fn algorithms_that_do_not_fit_are_refused_with_their_reason() {
     for (text, reason) in [
-        ("ic8 ih9 oc8 kh5", "the kernel is 5x5, not 3x3"),
-        ("ic8 ih9 oc8 kh3 kw1", "the kernel is 3x1, not 3x3"),
+        ("ic8 ih9 oc8 kh7", "the kernel is 7x7, not 3x3 or 5x5"),
+        ("ic8 ih9 oc8 kh3 kw5", "the kernel is 3x5, not 3x3 or 5x5"),
         ("ic8 ih9 oc8 kh3 sh1 sw2", "the stride is 1x2, not 1"),
         ("ic8 ih9 oc8 kh3 dh2", "the dilation is 2x2, not 1"),
         ("g2 ic8 ih9 oc8 kh3", "there are 2 groups, not 1"),
@@ -480,8 +494,10 @@ fn the_algorithm_estimated_to_be_fastest_is_taken() {
     for (text, least) in [
         ("n16 ic64 ih56 oc64 kh3 ph1", Algorithm::Winograd),
         ("ic128 ih28 oc128 kh3 ph1", Algorithm::Winograd),
+        ("n32 ic64 ih27 oc192 kh5 ph2", Algorithm::Winograd),
         // Few channels to multiply with, or weights that are read for a few tiles alone.
         ("ic3 ih224 oc64 kh3 ph1", Algorithm::Direct),
+        ("n128 ic6 ih14 oc16 kh5", Algorithm::Direct),
         ("ic512 ih3 oc512 kh3 ph1", Algorithm::Direct),
     ] {
         let g: Conv2dGeometry = text.parse().unwrap();

@@ -62,8 +62,7 @@ struct Pass {
 }
 
 /// Why a pass may seem faster than the machine.
-const ABOVE_PEAK: &str =
-    "counted are the multiplications of the definition; Winograd needs a quarter of them";
+const ABOVE_PEAK: &str = "counted are the multiplications of the definition; Winograd needs a quarter of a 3x3 kernel's, 36 % of a 5x5 kernel's";
 
 /// The tensors of a convolution and of its gradients.
 struct Tensors {

@@ -9,8 +9,8 @@
 //! taps, times packed weights. A tile is a few pixels × a few vectors of written channels; it reads source rows
 //! through one pointer per pixel and tap, so that padding is a pointer to zeros, and strides, dilation, the order
 //! of pixels, and the phases of a strided backward pass are a matter of which pointers. [`BackwardWeights`] sums
-//! outer products over pixels. Where 3×3 kernels move by one pixel, Winograd's algorithm runs the same tiles on
-//! transformed maps, with a quarter of the products.
+//! outer products over pixels. Where 3×3 or 5×5 kernels move by one pixel, Winograd's algorithm runs the same tiles on
+//! transformed maps, with a quarter or 36 % of the products.
 //!
 //! Passes take the [`Algorithm`] estimated to be fastest, or the one asked for. What one sees of a plan's choices is
 //! its `describe` and its `candidates`.

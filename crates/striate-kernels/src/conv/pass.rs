@@ -1,14 +1,14 @@
 //! Forward and backward-data: sizes checked, and an algorithm chosen.
 
 use super::Epilogue;
-use super::algorithm::{Algorithm, Candidate, PlanError, Refusal, choose};
+use super::algorithm::{Algorithm, Candidate, PlanError, choose};
 use super::axis::Axis;
 use super::direct::Direct;
 use super::gather::Call;
 use super::geometry::{Conv2dGeometry, GeometryError, MAX_PHASES};
 use super::panels::WeightStrides;
 use super::tile::Machine;
-use super::winograd::Winograd;
+use super::winograd::{Filtering, Winograd};
 use crate::exec::SharedMut;
 use crate::{Context, Isa, view::extent};
 
@@ -74,10 +74,11 @@ impl Pass {
         let plan = |algorithm| {
             let plan = match algorithm {
                 Algorithm::Winograd => {
-                    Refusal::of_winograd(g)?;
+                    let filtering = Filtering::of(g)?;
                     let axes = (rows[0].clone(), cols[0].clone());
                     let channels = (src.channels, dst.channels);
-                    Plan::Winograd(Box::new(Winograd::new(machine, g.n, axes, src.ld, channels, strides)))
+                    let plan = Winograd::new(machine, filtering, g.n, axes, src.ld, channels, strides);
+                    Plan::Winograd(Box::new(plan))
                 }
                 _ => Plan::Direct(Direct::new(machine, g, (src, dst), (rows, cols), strides)),
             };

@@ -1,10 +1,10 @@
 //! The gradients of weights and bias: sizes checked, and an algorithm chosen.
 
-use super::algorithm::{Algorithm, Candidate, PlanError, Refusal, choose};
+use super::algorithm::{Algorithm, Candidate, PlanError, choose};
 use super::geometry::{Conv2dGeometry, GeometryError};
 use super::products::OuterProducts;
 use super::tile::Machine;
-use super::winograd::Gradient;
+use super::winograd::{Filtering, Gradient};
 use crate::{Context, Isa, view::extent};
 
 /// The algorithm chosen, planned.
@@ -45,8 +45,7 @@ impl BackwardWeights {
         let machine = Machine::up_to(isa);
         let plan = |algorithm| match algorithm {
             Algorithm::Winograd => {
-                Refusal::of_winograd(g)?;
-                let plan = Gradient::new(machine, g, src_ld, dst_ld);
+                let plan = Gradient::new(machine, Filtering::of(g)?, g, src_ld, dst_ld);
                 Ok((plan.cycles(), Plan::Winograd(Box::new(plan))))
             }
             _ => {

@@ -1,4 +1,4 @@
-//! The gradient of 3×3 weights: the transpose of the algorithm, with sums over tiles at every point.
+//! The gradient of the weights: the transpose of the algorithm, with sums over tiles at every point.
 
 use super::super::axis::Axis;
 use super::super::geometry::Conv2dGeometry;
@@ -6,8 +6,8 @@ use super::super::outer::{Products, tile_fn};
 use super::super::panels::{BLOCK, Panels, Product, WeightStrides};
 use super::super::tile::Machine;
 use super::lift::{Grid, LINE, Side};
-use super::transform::{DestinationGradient, OUT, POINTS, Source, TAPS, Transform, WeightsGradient};
-use super::{KERNEL, POSITIONS, SHARED_BLOCK, TASK_CHANNELS, TRANSFORM_CYCLES};
+use super::transform::{DestinationGradient, POINTS, Source, Transform, WeightsGradient};
+use super::{Filtering, POSITIONS, SHARED_BLOCK, TASK_CHANNELS, TRANSFORM_CYCLES, sized};
 use crate::exec::{SharedMut, for_each_piece};
 use crate::reduce::Reduction;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -23,10 +23,11 @@ const SUM_CYCLES: [f64; 2] = [4.0, 20.0];
 /// The least floats of a block's transformed data; where there are more sums than that, as many as sums.
 const CACHED_BLOCK: usize = 1 << 19;
 
-/// The plan of the gradient of the weights of a 3×3 convolution of stride and dilation 1.
+/// The plan of the gradient of the weights of a convolution of stride and dilation 1.
 #[derive(Clone, Debug)]
 pub(in crate::conv) struct Gradient {
     machine: Machine,
+    filtering: Filtering,
     src: Side,
     dst: Side,
     /// Of the sums at every point, and of the weights: points, and elements of the kernel, take the place of taps.
@@ -48,9 +49,15 @@ struct Parts {
 
 impl Gradient {
     /// Plans the gradient for source pixels `src_ld` and destination pixels `dst_ld` apart.
-    pub(in crate::conv) fn new(machine: Machine, g: &Conv2dGeometry, src_ld: usize, dst_ld: usize) -> Self {
+    pub(in crate::conv) fn new(
+        machine: Machine,
+        filtering: Filtering,
+        g: &Conv2dGeometry,
+        src_ld: usize,
+        dst_ld: usize,
+    ) -> Self {
         let (rows, cols) = Axis::forward_pair(g);
-        let grid = Grid::new(g.oh(), g.ow());
+        let grid = Grid::new(g.oh(), g.ow(), filtering.out());
         let strides = WeightStrides::forward(g);
         let panels = |taps: usize| {
             let elements = (1, (0..taps).map(Some).collect());
@@ -59,6 +66,7 @@ impl Gradient {
         };
         let mut plan = Self {
             machine,
+            filtering,
             src: Side {
                 grid,
                 rows: (rows.taps[0], g.ih),
@@ -68,7 +76,7 @@ impl Gradient {
             },
             dst: Side { grid, rows: (0, g.oh()), cols: (0, g.ow()), ld: dst_ld, zeros: vec![0.0; g.oc] },
             sums: panels(POSITIONS),
-            kernels: panels(KERNEL),
+            kernels: panels(filtering.taps() * filtering.taps()),
             tiles: g.n * grid.tiles(),
             blocks: 1,
             bias: Reduction {
@@ -102,7 +110,9 @@ impl Gradient {
     pub(in crate::conv) fn describe(&self) -> String {
         let (vectors, lanes) = (self.sums.vectors(), self.machine.lanes);
         let rows = self.machine.max_pixels(vectors);
-        format!("winograd 3x3 {rows}x{}, blocks of {} tiles", vectors * lanes, self.block_tiles())
+        let (out, taps) = (self.filtering.out(), self.filtering.taps());
+        let (width, tiles) = (vectors * lanes, self.block_tiles());
+        format!("winograd {taps}x{taps} of {out}x{out} {rows}x{width}, blocks of {tiles} tiles")
     }
 
     /// Estimated cycles of one thread.
@@ -183,6 +193,13 @@ impl Kernel for Lift<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        sized!(self.step.plan.filtering, self.lift::<S>(s))
+    }
+}
+
+impl Lift<'_> {
+    #[inline(always)]
+    fn lift<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
         let Self { step, tiles } = self;
         let Gradient { src, dst, .. } = step.plan;
         let (block_tiles, parts) = (step.plan.block_tiles(), step.plan.parts());
@@ -191,10 +208,11 @@ impl Kernel for Lift<'_> {
             // SAFETY: the maps were checked to be held; the tile's parts of the workspace are this task's own.
             unsafe {
                 let points = step.data.ptr_at(tile * src.tile_len());
-                src.lift::<S, Source, POINTS>(s, step.src, place, points, src.point_len(block_tiles));
+                let far = src.point_len(block_tiles);
+                src.lift::<S, Source, POINTS, OUT>(s, step.src, place, points, far);
                 let points = step.data.ptr_at(parts.dst + tile * dst.tile_len());
                 let far = dst.point_len(block_tiles);
-                dst.lift::<S, DestinationGradient, OUT>(s, step.d_dst, place, points, far);
+                dst.lift::<S, DestinationGradient, OUT, OUT>(s, step.d_dst, place, points, far);
             }
         }
     }
@@ -265,6 +283,13 @@ impl Kernel for Finish<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        sized!(self.plan.filtering, self.transform::<S>(s))
+    }
+}
+
+impl Finish<'_> {
+    #[inline(always)]
+    fn transform<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
         let Self { plan, data, kernels, panel, channels, d_weights } = self;
         let (parts, values) = (plan.parts(), plan.src.channels());
         let (sums, panel) = (&plan.sums.list[panel], &plan.kernels.list[panel]);
@@ -279,9 +304,9 @@ impl Kernel for Finish<'_> {
                             points[y][x] = s.load(data.ptr_at(parts.sums + step + v * S::LANES));
                         }
                     }
-                    let columns = WeightsGradient::columns(s, points);
+                    let columns: [_; TAPS] = WeightsGradient::columns(s, points);
                     for y in 0..TAPS {
-                        let line = WeightsGradient::line(s, columns[y]);
+                        let line: [_; TAPS] = WeightsGradient::line(s, columns[y]);
                         for x in 0..TAPS {
                             let step = plan.kernels.step(panel, (y * TAPS + x) * values + channel);
                             s.store(kernels.ptr_at(step + v * S::LANES), line[x]);

@@ -1,6 +1,6 @@
 //! From maps to points: what the products take of a map.
 
-use super::transform::{OUT, POINTS, Transform};
+use super::transform::{POINTS, Transform};
 use crate::simd::Simd;
 
 /// Floats of a cache line.
@@ -13,12 +13,14 @@ const ALIASING: usize = 256;
 pub(super) struct Grid {
     rows: usize,
     cols: usize,
+    /// Lines of a tile.
+    out: usize,
 }
 
 impl Grid {
-    /// Tiles of 4 × 4 that cover `rows` × `cols` pixels.
-    pub(super) fn new(rows: usize, cols: usize) -> Self {
-        Self { rows: rows.div_ceil(OUT), cols: cols.div_ceil(OUT) }
+    /// Tiles of `out` × `out` that cover `rows` × `cols` pixels.
+    pub(super) fn new(rows: usize, cols: usize, out: usize) -> Self {
+        Self { rows: rows.div_ceil(out), cols: cols.div_ceil(out), out }
     }
 
     /// Tiles of an image.
@@ -29,7 +31,7 @@ impl Grid {
     /// The image, row and column of a tile's first pixel.
     #[inline(always)]
     pub(super) fn place(self, tile: usize) -> [usize; 3] {
-        [tile / self.tiles(), tile / self.cols % self.rows * OUT, tile % self.cols * OUT]
+        [tile / self.tiles(), tile / self.cols % self.rows * self.out, tile % self.cols * self.out]
     }
 }
 
@@ -64,12 +66,13 @@ impl Side {
         tiles * self.tile_len() + LINE
     }
 
-    /// Writes the transform of `tile`, of N × N pixels of `data`: whole lines of channels, points `far` apart.
+    /// Writes the transform of `tile`, of N × N pixels of `data`, OUT on from those of the tile before: whole lines of
+    /// channels, points `far` apart.
     ///
     /// # Safety
     /// `data` must hold the map, and `points` be writable for every point's [`tile_len`](Self::tile_len).
     #[inline(always)]
-    pub(super) unsafe fn lift<S: Simd, T: Transform<N, POINTS>, const N: usize>(
+    pub(super) unsafe fn lift<S: Simd, T: Transform<N, POINTS>, const N: usize, const OUT: usize>(
         &self,
         s: S,
         data: &[f32],

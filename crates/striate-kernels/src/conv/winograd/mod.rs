@@ -1,7 +1,7 @@
-//! Winograd's minimal filtering F(4×4, 3×3) (Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*,
-//! 2015): 36 multiply-adds where 16 pixels of a 3×3 convolution take 144.
+//! Winograd's minimal filterings F(4×4, 3×3) and F(2×2, 5×5) (Lavin and Gray, *Fast Algorithms for Convolutional Neural
+//! Networks*, 2015): 36 multiply-adds where 16 pixels of a 3×3 convolution take 144, and 4 of a 5×5 convolution 100.
 //!
-//! The destination is cut into tiles of 4 × 4. For each the 6 × 6 source pixels it sees are transformed; then at each
+//! The destination is cut into tiles. For each the 6 × 6 source pixels it sees are transformed; then at each
 //! of the 36 points, products over the channels, tiles × read channels times read × written channels, run on the
 //! register tile; and their transform is the destination. Few weights: a worker takes a block of tiles through all
 //! three steps, the transformed data stay in its L2 cache. Many weights: the steps are phases of a large block, in
@@ -18,8 +18,10 @@ mod transform;
 
 pub(super) use gradient::Gradient;
 
+use super::algorithm::Refusal;
 use super::axis::{Axis, kernel_elements};
 use super::gather::Call;
+use super::geometry::Conv2dGeometry;
 use super::panels::{BLOCK, Panel, Panels, Product, WeightStrides, transpose};
 use super::tile::{MAX_PIXELS, Machine, Reduction, Sink, tile_fn};
 use crate::Context;
@@ -27,12 +29,10 @@ use crate::exec::{SharedMut, for_each_piece};
 use crate::simd::{Kernel, Simd, dispatch};
 use lift::{Grid, LINE, Side};
 use std::ops::Range;
-use transform::{Destination, OUT, POINTS, Source, TAPS, Transform, Weights};
+use transform::{Destination, MAX_TAPS, POINTS, Source, Transform, Weights};
 
 /// Points of a tile: products of each pair of channels.
 const POSITIONS: usize = POINTS * POINTS;
-/// Elements of a kernel.
-const KERNEL: usize = TAPS * TAPS;
 /// The most floats of weights for which blocks take their own way: they come from the L3 cache for each block.
 const STREAMED_WEIGHTS: usize = POSITIONS * 384 * 384;
 /// Tiles of a worker's own block: the most, and the fewest that make loading its weights worthwhile.
@@ -46,16 +46,72 @@ const TASK_CHANNELS: usize = 2048;
 /// Cycles to transform a vector of channels of a tile of the source, or of the destination.
 const TRANSFORM_CYCLES: f64 = 300.0;
 
-/// The plan of a 3×3 convolution of stride and dilation 1.
+/// The tile for a kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Filtering {
+    /// F(4×4, 3×3).
+    F4x3,
+    /// F(2×2, 5×5).
+    F2x5,
+}
+
+impl Filtering {
+    /// That of a convolution, or why there is none.
+    pub(super) fn of(g: &Conv2dGeometry) -> Result<Self, Refusal> {
+        let &Conv2dGeometry { groups, kh, kw, sh, sw, dh, dw, .. } = g;
+        let filtering = match (kh, kw) {
+            (3, 3) => Self::F4x3,
+            (5, 5) => Self::F2x5,
+            _ => return Err(Refusal::Kernel { kh, kw }),
+        };
+        if (sh, sw) != (1, 1) {
+            return Err(Refusal::Stride { sh, sw });
+        }
+        if (dh, dw) != (1, 1) {
+            return Err(Refusal::Dilation { dh, dw });
+        }
+        if groups != 1 {
+            return Err(Refusal::Groups { groups });
+        }
+        Ok(filtering)
+    }
+
+    /// Lines of the kernel.
+    fn taps(self) -> usize {
+        match self {
+            Self::F4x3 => 3,
+            Self::F2x5 => 5,
+        }
+    }
+
+    /// Lines of a tile of the destination.
+    fn out(self) -> usize {
+        POINTS + 1 - self.taps()
+    }
+}
+
+/// Calls a method generic over the lines of a kernel and of a tile of the destination.
+macro_rules! sized {
+    ($filtering:expr, $this:ident.$method:ident::<$s:ident>($($argument:expr),*)) => {
+        match $filtering {
+            Filtering::F4x3 => $this.$method::<$s, 3, 4>($($argument),*),
+            Filtering::F2x5 => $this.$method::<$s, 5, 2>($($argument),*),
+        }
+    };
+}
+use sized;
+
+/// The plan of a convolution of stride and dilation 1.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     machine: Machine,
+    filtering: Filtering,
     src: Side,
     /// Destination rows and columns.
     dst_lines: [usize; 2],
     /// Where the convolution's own weights are, and the element of a kernel that each tap multiplies with.
     weights: WeightStrides,
-    elements: [usize; KERNEL],
+    elements: Vec<usize>,
     /// Of the transformed weights: points take the place of taps.
     panels: Panels,
     /// Tiles of all images.
@@ -70,6 +126,7 @@ impl Winograd {
     /// that fit.
     pub(super) fn new(
         machine: Machine,
+        filtering: Filtering,
         n: usize,
         (rows, cols): (Axis, Axis),
         src_ld: usize,
@@ -79,17 +136,18 @@ impl Winograd {
         let points = (1, (0..POSITIONS).map(Some).collect());
         let strides = WeightStrides { kernel: POSITIONS, ..weights };
         let panels = Panels::new(machine, Product::Dense, 1, (src, dst), points, strides);
-        let grid = Grid::new(rows.lines, cols.lines);
+        let grid = Grid::new(rows.lines, cols.lines, filtering.out());
         let side = |axis: &Axis| (axis.taps[0], axis.src_lines);
         let tiles = n * grid.tiles();
         let fused = panels.len <= STREAMED_WEIGHTS && tiles >= FUSED_BLOCKS * FUSED_TILES[1];
-        let taps = kernel_elements(&rows, &cols, TAPS);
+        let elements = kernel_elements(&rows, &cols, filtering.taps()).into_iter().flatten().collect();
         let mut plan = Self {
             machine,
+            filtering,
             src: Side { grid, rows: side(&rows), cols: side(&cols), ld: src_ld, zeros: vec![0.0; src] },
             dst_lines: [rows.lines, cols.lines],
             weights,
-            elements: std::array::from_fn(|tap| taps[tap].unwrap_or(tap)),
+            elements,
             panels,
             tiles,
             blocks: 1,
@@ -155,7 +213,9 @@ impl Winograd {
     pub(super) fn describe(&self) -> String {
         let tile = self.machine.max_pixels(self.panels.vectors());
         let way = if self.fused { "blocks" } else { "phases" };
-        format!("winograd 4x4 {tile}x{}, {way} of {} tiles", self.width(), self.block_tiles())
+        let (out, taps) = (self.filtering.out(), self.filtering.taps());
+        let (width, tiles) = (self.width(), self.block_tiles());
+        format!("winograd {out}x{out} of {taps}x{taps} {tile}x{width}, {way} of {tiles} tiles")
     }
 
     /// Estimated cycles of one thread, as those of a gather.
@@ -278,6 +338,13 @@ impl Kernel for TransformSrc<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        sized!(self.step.plan.filtering, self.transform::<S>(s))
+    }
+}
+
+impl TransformSrc<'_> {
+    #[inline(always)]
+    fn transform<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
         let Self { step, tiles } = self;
         let plan = step.plan;
         for tile in tiles {
@@ -285,7 +352,7 @@ impl Kernel for TransformSrc<'_> {
             // SAFETY: the source was checked to hold its map; the tile's part of the block belongs to this task.
             unsafe {
                 let points = step.data(tile * plan.src.tile_len());
-                plan.src.lift::<S, Source, POINTS>(s, src, first + tile, points, plan.src_point());
+                plan.src.lift::<S, Source, POINTS, OUT>(s, src, first + tile, points, plan.src_point());
             }
         }
     }
@@ -358,10 +425,17 @@ impl Kernel for TransformDst<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        sized!(self.step.plan.filtering, self.transform::<S>(s))
+    }
+}
+
+impl TransformDst<'_> {
+    #[inline(always)]
+    fn transform<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
         let Self { step, tiles, panels } = self;
         for tile in tiles {
             for index in panels.clone() {
-                transform_dst(s, step, tile, index);
+                transform_dst::<S, OUT>(s, step, tile, index);
             }
         }
     }
@@ -369,7 +443,7 @@ impl Kernel for TransformDst<'_> {
 
 /// The destination of one tile, the channels of one panel.
 #[inline(always)]
-fn transform_dst<S: Simd>(s: S, step: Step, tile: usize, index: usize) {
+fn transform_dst<S: Simd, const OUT: usize>(s: S, step: Step, tile: usize, index: usize) {
     let (plan, call) = (step.plan, step.call);
     let panel = &plan.panels.list[index];
     let [rows, cols] = plan.dst_lines;
@@ -392,13 +466,13 @@ fn transform_dst<S: Simd>(s: S, step: Step, tile: usize, index: usize) {
                 }
                 point = point.wrapping_add(POINTS * far);
             }
-            let columns = Destination::columns(s, points);
+            let columns: [_; OUT] = Destination::columns(s, points);
             let bias = call.bias.map_or(s.zero(), |bias| s.load_up_to(bias[channel..].as_ptr(), len));
             for y in 0..OUT {
                 if y >= height {
                     break;
                 }
-                let line = Destination::line(s, columns[y]);
+                let line: [_; OUT] = Destination::line(s, columns[y]);
                 for x in 0..OUT {
                     if x >= width {
                         break;
@@ -433,9 +507,16 @@ impl Kernel for Pack<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        sized!(self.plan.filtering, self.transform::<S>(s))
+    }
+}
+
+impl Pack<'_> {
+    #[inline(always)]
+    fn transform<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
         let Self { plan, panel, ref channels, weights, scale, packed } = self;
         let strides = plan.weights;
-        let mut buffer = [0.0f32; KERNEL * BLOCK];
+        let mut buffer = [0.0f32; MAX_TAPS * MAX_TAPS * BLOCK];
         for v in 0..panel.vectors {
             let written = panel.dst_channel + v * S::LANES;
             let lanes = S::LANES.min(panel.channels - v * S::LANES);
@@ -449,7 +530,7 @@ impl Kernel for Pack<'_> {
                 unsafe {
                     transpose(
                         s,
-                        [lanes, KERNEL],
+                        [lanes, TAPS * TAPS],
                         kernels.as_ptr(),
                         strides.written,
                         buffer.as_mut_ptr(),
