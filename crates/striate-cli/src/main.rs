@@ -13,6 +13,7 @@ mod options;
 mod plan;
 mod predict;
 mod progress;
+mod run;
 mod summary;
 mod table;
 mod text;
@@ -51,6 +52,7 @@ enum Verb {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Plan(plan::PlanArgs),
+    Run(run::Run),
     Bench(bench::Bench),
 }
 
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Eval(eval) => eval.run(output.format),
         Verb::Predict(predict) => predict.run(output.format),
         Verb::Plan(plan) => plan.run(output.format),
+        Verb::Run(run) => run.run(output.format),
         Verb::Bench(bench) => bench.run(output.format),
     };
     match done {

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 use striate::graph::notation::Defaults;
 use striate::prelude::*;
+use striate::train::model;
 use striate::zoo::{Options, ZooError};
 
 use crate::failure::{Failure, Result, note};
@@ -55,6 +56,22 @@ impl NetworkArgs {
             Source::Zoo(name) => from_zoo(name, wish),
             Source::Text { name, origin, text } => from_text(name, origin, &text, wish),
             Source::Model(path) => Ok(Model::open(path)?.graph),
+        }
+    }
+
+    /// The network with its parameters: a model's own, or those in the file `weights`.
+    pub(crate) fn build_with_parameters(&self, weights: Option<&Path>) -> Result<(Graph, Parameters)> {
+        if let Some(weights) = weights {
+            let network = self.build(Wish::default())?;
+            let parameters = model::read_parameters(weights, &network)?;
+            return Ok((network, parameters));
+        }
+        match self.source()? {
+            Source::Model(path) => {
+                Model::open(path).map(|model| (model.graph, model.parameters)).map_err(Failure::from)
+            }
+            _ => Err(Failure::usage("the network has no parameters")
+                .advise("give --weights FILE.safetensors, or a model that `striate train` made")),
         }
     }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::atomic::{WriteError, remedy, write_atomic};
+use crate::elements::{self, Dtype};
 
 /// The longest header the format allows, in bytes.
 pub const MAX_HEADER: u64 = 100_000_000;
@@ -219,10 +220,9 @@ impl TensorFile {
     /// declares have been compared with `size`.
     pub fn read_from(mut source: impl Read, size: u64) -> Result<Self, Problem> {
         let (metadata, layout) = read_header(&mut source, size)?;
-        let mut chunk = vec![0; 1 << 16];
         let mut tensors = IndexMap::with_capacity(layout.len());
         for entry in layout {
-            let data = read_elements(&mut source, &entry, &mut chunk).map_err(Problem::Read)?;
+            let data = entry.dtype.read(&mut source, entry.len).map_err(Problem::Read)?;
             tensors.insert(entry.name, Tensor { shape: entry.shape, data });
         }
         Ok(Self { metadata, tensors })
@@ -245,15 +245,7 @@ impl TensorFile {
 
     fn write_body(&self, header: &[u8], target: &mut dyn Write) -> io::Result<()> {
         target.write_all(header)?;
-        let mut bytes = Vec::with_capacity(1 << 16);
-        for tensor in self.tensors.values() {
-            for part in tensor.data.chunks(1 << 14) {
-                bytes.clear();
-                bytes.extend(part.iter().flat_map(|element| element.to_le_bytes()));
-                target.write_all(&bytes)?;
-            }
-        }
-        Ok(())
+        self.tensors.values().try_for_each(|tensor| elements::write(&tensor.data, target))
     }
 
     /// The header with its length, padded with spaces so that the data begin at a multiple of eight.
@@ -269,7 +261,7 @@ impl TensorFile {
             if name == METADATA {
                 return Err(Problem::ReservedName);
             }
-            if elements(shape) != Some(data.len() as u64) {
+            if elements::count(shape) != Some(data.len() as u64) {
                 return Err(Problem::Shape { tensor: name.clone(), shape: shape.clone(), len: data.len() });
             }
             let end = begin + 4 * data.len() as u64;
@@ -288,9 +280,9 @@ impl TensorFile {
     }
 }
 
-fn elements(shape: &[usize]) -> Option<u64> {
-    shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size as u64))
-}
+/// The element types that can be read, by their names in the header.
+const DTYPES: [(&str, Dtype); 4] =
+    [("F32", Dtype::F32), ("F16", Dtype::F16), ("BF16", Dtype::Bf16), ("F64", Dtype::F64)];
 
 /// A tensor as the header describes it.
 #[derive(Deserialize, Serialize)]
@@ -339,54 +331,11 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// The element types that can be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dtype {
-    F32,
-    F16,
-    Bf16,
-    F64,
-}
-
-impl Dtype {
-    /// Name in the header, bytes of an element.
-    const ROWS: [(Dtype, &'static str, usize); 4] =
-        [(Dtype::F32, "F32", 4), (Dtype::F16, "F16", 2), (Dtype::Bf16, "BF16", 2), (Dtype::F64, "F64", 8)];
-
-    /// Appends the elements in `bytes`, a whole number of them.
-    fn decode(self, bytes: &[u8], data: &mut Vec<f32>) {
-        fn each<const N: usize>(bytes: &[u8], data: &mut Vec<f32>, convert: impl Fn([u8; N]) -> f32) {
-            data.extend(bytes.as_chunks().0.iter().map(|element| convert(*element)));
-        }
-        match self {
-            Dtype::F32 => each(bytes, data, f32::from_le_bytes),
-            Dtype::F16 => each(bytes, data, |element| f16_to_f32(u16::from_le_bytes(element))),
-            Dtype::Bf16 => each(bytes, data, |[low, high]| f32::from_le_bytes([0, 0, low, high])),
-            Dtype::F64 => each(bytes, data, |element| f64::from_le_bytes(element) as f32),
-        }
-    }
-}
-
-/// The value of an IEEE 754 binary16, exactly.
-fn f16_to_f32(bits: u16) -> f32 {
-    let sign = u32::from(bits >> 15) << 31;
-    let magnitude = u32::from(bits & 0x7fff);
-    if magnitude >= 0x7c00 {
-        return f32::from_bits(sign | 0x7f80_0000 | (magnitude & 0x3ff) << 13);
-    }
-    // With its exponent field read as binary32's, the value comes out 2^(127 - 15) too small; the product is
-    // exact and makes normal numbers of subnormal ones.
-    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 127 - 15) << 23);
-    f32::from_bits(scaled.to_bits() | sign)
-}
-
 /// One tensor, checked against the file: its data follow those of the tensor before it.
 struct Entry {
     name: String,
     shape: Vec<usize>,
     dtype: Dtype,
-    /// Bytes of one element.
-    size: usize,
     /// Number of elements.
     len: usize,
 }
@@ -429,11 +378,11 @@ fn lay_out(mut tensors: Vec<(String, Info)>, present: u64) -> Result<Vec<Entry>,
     let mut layout: Vec<Entry> = Vec::with_capacity(tensors.len());
     let mut expected = 0;
     for (tensor, Info { dtype, shape, data_offsets: [begin, end] }) in tensors {
-        let Some(&(kind, dtype, size)) = Dtype::ROWS.iter().find(|(_, name, _)| *name == dtype) else {
+        let Some(&(dtype, kind)) = DTYPES.iter().find(|(name, _)| *name == dtype) else {
             return Err(Problem::Type { tensor, dtype });
         };
-        let Some((len, needed)) = elements(&shape).and_then(|len| Some((len, len.checked_mul(size as u64)?)))
-        else {
+        let bytes = |len: u64| Some((len, len.checked_mul(kind.size() as u64)?));
+        let Some((len, needed)) = elements::count(&shape).and_then(bytes) else {
             return Err(Problem::TooManyElements { tensor, shape });
         };
         if end.checked_sub(begin) != Some(needed) {
@@ -447,25 +396,13 @@ fn lay_out(mut tensors: Vec<(String, Info)>, present: u64) -> Result<Vec<Entry>,
             return Err(Problem::Overlap { tensor, previous, begin, expected });
         }
         expected = end;
-        layout.push(Entry { name: tensor, shape, dtype: kind, size, len: len as usize });
+        layout.push(Entry { name: tensor, shape, dtype: kind, len: len as usize });
     }
     match expected {
         needed if needed > present => Err(Problem::DataCut { needed, present }),
         needed if needed < present => Err(Problem::DataLeft { needed, present }),
         _ => Ok(layout),
     }
-}
-
-fn read_elements(source: &mut impl Read, entry: &Entry, chunk: &mut [u8]) -> io::Result<Vec<f32>> {
-    let mut data = Vec::with_capacity(entry.len);
-    let mut left = entry.len * entry.size;
-    while left > 0 {
-        let part = &mut chunk[..left.min(1 << 16)];
-        source.read_exact(part)?;
-        entry.dtype.decode(part, &mut data);
-        left -= part.len();
-    }
-    Ok(data)
 }
 
 #[cfg(test)]
@@ -559,26 +496,6 @@ mod tests {
         assert_eq!(file.tensors.len(), 4);
         for (name, tensor) in &file.tensors {
             assert_eq!(*tensor, Tensor::new([2], [1.0, -5.0]), "{name}");
-        }
-    }
-
-    #[test]
-    fn every_half_has_its_value() {
-        for bits in 0..=u16::MAX {
-            let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x3ff));
-            let magnitude = match exponent {
-                0 => fraction * 2f64.powi(-24),
-                31 if fraction == 0.0 => f64::INFINITY,
-                31 => f64::NAN,
-                _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
-            };
-            let expected = if bits >> 15 == 1 { -magnitude } else { magnitude };
-            let got = f64::from(f16_to_f32(bits));
-            assert!(
-                got == expected || (got.is_nan() && expected.is_nan()),
-                "{bits:#06x}: {got} != {expected}"
-            );
-            assert_eq!(got.is_sign_negative(), bits >> 15 == 1, "{bits:#06x}");
         }
     }
 
@@ -705,7 +622,7 @@ mod tests {
                 bytes[at] = value;
             }
             if let Ok(file) = parse(&bytes) {
-                prop_assert!(file.tensors.values().all(|t| elements(&t.shape) == Some(t.data.len() as u64)));
+                prop_assert!(file.tensors.values().all(|t| elements::count(&t.shape) == Some(t.data.len() as u64)));
             }
         }
 
@@ -714,7 +631,7 @@ mod tests {
             let mut json = r#"{"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}    "#.to_string();
             json.replace_range(at..(at + len).min(json.len()), &text);
             if let Ok(file) = parse(&with_header(&json, 8)) {
-                prop_assert!(file.tensors.values().all(|t| elements(&t.shape) == Some(t.data.len() as u64)));
+                prop_assert!(file.tensors.values().all(|t| elements::count(&t.shape) == Some(t.data.len() as u64)));
             }
         }
 

@@ -113,6 +113,17 @@ impl Model {
     }
 }
 
+/// The parameters of `graph` in a safetensors file, whatever program wrote it; further tensors are ignored.
+///
+/// # Errors
+/// When the file is none, or lacks parameters or has them in other shapes: all of them.
+pub fn read_parameters(path: impl AsRef<Path>, graph: &Graph) -> Result<Parameters, ModelError> {
+    let path = path.as_ref();
+    let parameters = from_file(TensorFile::read(path)?.tensors);
+    parameters.check(graph).map_err(|source| ModelError::Parameters { path: path.into(), source })?;
+    Ok(parameters)
+}
+
 /// A tensor as files hold it.
 pub(crate) fn to_file(tensor: &Tensor) -> striate_interop::Tensor {
     striate_interop::Tensor::new(tensor.dims.clone(), tensor.data.clone())

@@ -3,13 +3,14 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
-const VERBS: [&[&str]; 9] = [
+const VERBS: [&[&str]; 10] = [
     &[],
     &["summary"],
     &["train"],
     &["eval"],
     &["predict"],
     &["plan"],
+    &["run"],
     &["bench"],
     &["bench", "infer"],
     &["bench", "conv"],

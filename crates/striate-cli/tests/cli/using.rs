@@ -1,7 +1,8 @@
-use crate::files::{data, halve, picture, trained};
+use crate::files::{TINY, data, halve, image, picture, trained};
 use crate::{assert_contains, fails, json, striate};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 
 const MODEL: &str = "run/model.safetensors";
 
@@ -117,4 +118,64 @@ fn a_model_is_a_network() {
     let summary = json(dir.path(), &["summary", MODEL]);
     assert_eq!(summary["input"], serde_json::json!([1, 8, 8]));
     assert_eq!(summary["layers"][1]["op"], "conv2d");
+}
+
+/// Writes an array as `numpy.save` does.
+fn save(path: &Path, shape: &str, elements: impl IntoIterator<Item = f32>) {
+    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
+    let mut bytes = [b"\x93NUMPY\x01\0\x76\0", format!("{text:<117}\n").as_bytes()].concat();
+    bytes.extend(elements.into_iter().flat_map(f32::to_le_bytes));
+    fs::write(path, bytes).unwrap();
+}
+
+/// The elements of an array.
+fn load(path: &Path) -> Vec<f32> {
+    let bytes = fs::read(path).unwrap();
+    bytes[128..].as_chunks().0.iter().map(|element| f32::from_le_bytes(*element)).collect()
+}
+
+#[test]
+fn arrays_go_in_and_out() {
+    let dir = trained();
+    let [x, one, y, z] = ["x.npy", "one.npy", "y.npy", "z.npy"].map(|name| dir.path().join(name));
+    let pixels = |class| image(class, 1).into_iter().map(|pixel| f32::from(pixel) / 255.0);
+    save(&x, "2, 1, 8, 8", pixels(0).chain(pixels(2)));
+    save(&one, "1, 8, 8", pixels(2));
+
+    let outcome = json(dir.path(), &["run", MODEL, "--input", "x.npy", "--output", "y.npy"]);
+    assert_eq!(outcome["input"], serde_json::json!([2, 1, 8, 8]));
+    assert_eq!(outcome["output"], serde_json::json!([2, 3]));
+    let probabilities = load(&y);
+    for row in probabilities.chunks(3) {
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{row:?}");
+    }
+
+    // The parameters alone, in the network as text, give the scores of one image.
+    let net = format!("input 1x8x8, {TINY}");
+    let weights = ["run", "--notation", &net, "--weights", MODEL, "--logits"];
+    striate(dir.path(), &[&weights[..], &["--input", "one.npy", "--output", "z.npy"]].concat())
+        .assert()
+        .success();
+    let scores = load(&z);
+    let sum: f32 = scores.iter().map(|score| score.exp()).sum();
+    for (score, probability) in scores.iter().zip(&probabilities[3..]) {
+        assert!((score.exp() / sum - probability).abs() < 1e-5, "{scores:?} {probabilities:?}");
+    }
+}
+
+#[test]
+fn arrays_and_parameters_that_do_not_fit_are_told() {
+    let dir = trained();
+    save(&dir.path().join("x.npy"), "2, 1, 8, 7", [0.0; 112]);
+    let files = ["--input", "x.npy", "--output", "y.npy"];
+    let fails = |code, args: &[&str]| fails(dir.path(), code, &[&["run"], args, &files].concat());
+    assert_contains(&fails(1, &[MODEL]), &["x.npy: an array of 2×1×8×7", "N×1×8×8"]);
+    assert_contains(&fails(2, &["lenet5"]), &["no parameters", "--weights"]);
+    assert_contains(
+        &fails(1, &["lenet5", "--weights", MODEL]),
+        &["model.safetensors", "conv2.weight: missing"],
+    );
+    fs::write(dir.path().join("x.npy"), "1 2 3").unwrap();
+    assert_contains(&fails(1, &[MODEL]), &["not a .npy file but text", "numpy.save"]);
+    assert!(!dir.path().join("y.npy").exists());
 }
