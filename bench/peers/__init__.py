@@ -1,0 +1,1 @@
+"""Striate beside its peers: what `bench/peers.py` is made of."""
