@@ -75,6 +75,7 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
             prepared: false,
         };
         extend(graph, node, &mut unit, &sole_reader, &mut statics);
+        absorb_updates(graph, node, &mut unit, &sole_reader);
         for taken in &unit.absorbed {
             absorbed[taken.index()] = true;
         }
@@ -142,9 +143,37 @@ fn extend(
     }
 }
 
+/// Takes along the updates that a fully connected layer's gradients are for, if that is all that becomes of them: then
+/// they need no memory.
+fn absorb_updates(
+    graph: &Graph,
+    root: &Node,
+    unit: &mut Unit,
+    sole_reader: &dyn Fn(Value) -> Option<NodeId>,
+) {
+    let Op::LinearBackwardWeights(_) = root.op else { return };
+    let update = |gradient: &Value| {
+        sole_reader(*gradient).filter(|reader| matches!(graph.node(*reader).op, Op::SgdUpdate(_)))
+    };
+    if let Some(updates) = root.outputs.iter().map(update).collect::<Option<Vec<NodeId>>>() {
+        unit.absorbed = updates;
+        unit.output = None;
+    }
+}
+
+/// Whether a unit does nothing but update parameters.
+fn is_update(graph: &Graph, unit: &Unit) -> bool {
+    let mut nodes = unit.absorbed.iter().chain([&unit.root]).map(|id| graph.node(*id));
+    nodes.any(|node| matches!(node.op, Op::SgdUpdate(_)))
+}
+
 /// What the unit reads and writes when it runs.
 fn touch(graph: &Graph, root: &Node, unit: &mut Unit, statics: &mut HashMap<Value, bool>) {
-    let updated: Vec<Value> = root.op.updates().map(|index| root.inputs[index]).collect();
+    let updates = if is_update(graph, unit) { unit.absorbed.as_slice() } else { &[] };
+    let updates: Vec<&Node> = updates.iter().map(|id| graph.node(*id)).collect();
+    let changing = updates.iter().copied().chain([root]);
+    let updated: Vec<Value> =
+        changing.flat_map(|node| node.op.updates().map(|index| node.inputs[index])).collect();
     let has_weights = matches!(
         root.op,
         Op::Conv2d(_)
@@ -155,31 +184,31 @@ fn touch(graph: &Graph, root: &Node, unit: &mut Unit, statics: &mut HashMap<Valu
     );
     unit.prepared = has_weights && root.inputs[1..].iter().all(|v| is_static(graph, *v, statics));
     let reads = if unit.prepared { &root.inputs[..1] } else { &root.inputs[..] };
-    unit.reads = reads.iter().copied().filter(|v| !updated.contains(v)).collect();
+    let reads = reads.iter().chain(updates.iter().flat_map(|node| &node.inputs)).copied();
+    unit.reads = reads.filter(|v| !updated.contains(v) && !root.outputs.contains(v)).collect();
     unit.reads.extend(unit.chain.residual);
-    unit.writes =
-        unit.output.into_iter().chain(root.outputs.iter().skip(1).copied()).chain(updated).collect();
+    let first_further = if updates.is_empty() { 1 } else { root.outputs.len() };
+    let further = root.outputs.iter().skip(first_further).copied();
+    unit.writes = unit.output.into_iter().chain(further).chain(updated).collect();
 }
 
-/// Sorts the units into an order of computation in which each parameter's update runs as soon as its gradient is
-/// there and nobody else needs the old value, so that the gradient's memory is free again.
+/// Sorts the units into an order of computation in which each parameter's update runs as soon as what it takes is there
+/// and nobody else needs the old value, so that the gradient's memory is free again.
 fn place_updates(graph: &Graph, placed: &mut [(NodeId, Unit)]) {
-    let is_update = |unit: &Unit| matches!(graph.node(unit.root).op, Op::SgdUpdate(_));
     let viewed = viewed_values(graph);
     let mut last_touch: HashMap<Value, NodeId> = HashMap::new();
-    for (position, unit) in placed.iter().filter(|(_, unit)| !is_update(unit)) {
+    for (position, unit) in placed.iter().filter(|(_, unit)| !is_update(graph, unit)) {
         for value in unit.reads.iter().chain(&unit.writes) {
             let last = last_touch.entry(viewed[value.index()]).or_insert(*position);
             *last = (*last).max(*position);
         }
     }
-    for (position, unit) in placed.iter_mut().filter(|(_, unit)| is_update(unit)) {
-        let values = unit.reads.iter().chain(&unit.writes).map(|value| viewed[value.index()]);
-        let touched = values.filter_map(|value| last_touch.get(&value));
-        *position = touched.copied().max().unwrap_or(*position);
+    for (position, unit) in placed.iter_mut().filter(|(_, unit)| is_update(graph, unit)) {
+        let made = unit.reads.iter().map(|value| graph.producer(viewed[value.index()]));
+        let free = unit.writes.iter().filter_map(|value| last_touch.get(&viewed[value.index()]).copied());
+        *position = made.chain(free).max().unwrap_or(*position);
     }
-    // Stable: an update comes after the unit at its position, which was pushed before it.
-    placed.sort_by_key(|(position, _)| *position);
+    placed.sort_by_key(|(position, unit)| (*position, is_update(graph, unit)));
 }
 
 /// Whether nothing in the graph changes this parameter, so that what is derived from it (packed weights) can be

@@ -2,7 +2,7 @@
 
 use striate_engine::{Isa, Parameters, Plan, PlanOptions, Session};
 use striate_graph::ops::*;
-use striate_graph::training::{self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS};
+use striate_graph::training::{self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS, Sgd};
 use striate_graph::{Builder, Graph, Type};
 
 /// Convolution, batch norm, a residual block, an inception block, dropout: everything that plans fuse or alias.
@@ -33,10 +33,13 @@ fn network() -> Graph {
 
 fn train(steps: usize, threads: usize, isa: Isa) -> (Vec<f32>, Parameters) {
     let graph = training::classifier(&network(), &ClassifierTraining::default()).unwrap();
-    let mut session =
-        Session::new(Plan::new(&graph, PlanOptions { threads, isa, ..PlanOptions::new(8) }).unwrap())
-            .unwrap();
-    let mut parameters = Parameters::init(&graph, 7);
+    train_graph(&graph, steps, threads, isa)
+}
+
+fn train_graph(graph: &Graph, steps: usize, threads: usize, isa: Isa) -> (Vec<f32>, Parameters) {
+    let options = PlanOptions { threads, isa, ..PlanOptions::new(8) };
+    let mut session = Session::new(Plan::new(graph, options).unwrap()).unwrap();
+    let mut parameters = Parameters::init(graph, 7);
     session.load(&parameters).unwrap();
     let mut losses = Vec::new();
     for step in 0..steps {
@@ -46,7 +49,9 @@ fn train(steps: usize, threads: usize, isa: Isa) -> (Vec<f32>, Parameters) {
             *label = (index % 5) as u32;
         }
         session.input(LEARNING_RATE).unwrap()[0] = 0.003;
-        session.input(training::MOMENTUM).unwrap()[0] = 0.9;
+        if session.has_input(training::MOMENTUM) {
+            session.input(training::MOMENTUM).unwrap()[0] = 0.9;
+        }
         session.input_u32(training::STEP).unwrap()[0] = step as u32;
         session.run().unwrap();
         losses.push(session.scalar(LOSS).unwrap());
@@ -67,6 +72,38 @@ fn the_same_bits_for_any_number_of_threads() {
         let one = train(4, 1, isa);
         for threads in [2, 3] {
             assert!(train(4, threads, isa) == one, "{threads} threads differ from one on {isa}");
+        }
+    }
+}
+
+/// The layer's gradients are only for the updates: they are taken where they are computed. As further outputs of the
+/// graph they are in memory, and the updates steps of their own.
+#[test]
+fn an_update_within_the_gradients_kernel_has_the_bits_of_one_behind_it() {
+    for sgd in [
+        Sgd { momentum: false, weight_decay: 1e-2, ..Sgd::default() },
+        Sgd { weight_decay: 1e-2, decay_all: false, ..Sgd::default() },
+        Sgd { nesterov: true, ..Sgd::default() },
+    ] {
+        let within =
+            training::classifier(&network(), &ClassifierTraining { sgd, ..Default::default() }).unwrap();
+        let is_gradient = |node: &&striate_graph::Node| matches!(node.op, Op::LinearBackwardWeights(_));
+        let gradients = within.nodes().map(|(_, node)| node).find(is_gradient).unwrap().outputs.clone();
+        let mut behind = within.clone();
+        for (name, gradient) in ["d_weights", "d_bias"].into_iter().zip(gradients) {
+            behind.add_output(name, gradient);
+        }
+        let plan = |graph: &Graph| Plan::new(graph, PlanOptions::new(8)).unwrap();
+        let updates = |plan: &Plan| plan.steps().filter(|step| step.name.starts_with("fc.")).count();
+        let taken = |plan: &Plan| plan.steps().filter(|step| step.algorithm.ends_with("+ sgd")).count();
+        let [one, two] = [&within, &behind].map(plan);
+        assert_eq!([updates(&one), taken(&one)], [0, 1]);
+        assert_eq!([updates(&two), taken(&two)], [2, 0]);
+        for isa in Isa::present() {
+            let expected = train_graph(&behind, 3, 1, isa);
+            for threads in [1, 2] {
+                assert!(train_graph(&within, 3, threads, isa) == expected, "{sgd:?} on {isa}");
+            }
         }
     }
 }

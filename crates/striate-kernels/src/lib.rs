@@ -16,6 +16,7 @@ pub mod dropout;
 pub mod element;
 pub mod exec;
 pub mod layout;
+pub mod linear;
 pub mod local;
 pub mod loss;
 pub mod lrn;

@@ -4,6 +4,9 @@ use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::GRAIN;
 use crate::simd::{Kernel, Simd, dispatch};
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 // Hyperparameters are f64: in f32 the usual 1 − β₂ = 0.001 would be off in its fifth digit.
 
 /// Stochastic gradient descent with momentum, as PyTorch's `SGD` defines it:
@@ -68,10 +71,99 @@ pub fn adam(
     update(cx, AdamStep::new(hyper, step), grad, [param, mean, variance]);
 }
 
+/// Where a gradient goes.
+#[derive(Debug)]
+pub enum Target<'a> {
+    /// To memory, in place of what is there.
+    Gradient(&'a mut [f32]),
+    /// Into a step of [`sgd`], the bits of which are the same; the gradient itself is kept nowhere.
+    Sgd {
+        /// What the step is.
+        hyper: Sgd,
+        /// The parameter that the gradient is of.
+        param: &'a mut [f32],
+        /// Its velocity; `None` without momentum.
+        velocity: Option<&'a mut [f32]>,
+    },
+}
+
+/// A [`Target`] for tasks to share.
+#[derive(Clone, Copy)]
+pub(crate) enum SharedTarget<'a> {
+    Gradient(SharedMut<'a, f32>),
+    Plain(Sgd, SharedMut<'a, f32>),
+    Momentum(Sgd, [SharedMut<'a, f32>; 2]),
+}
+
+impl<'a> Target<'a> {
+    /// For a gradient of `len` elements.
+    ///
+    /// # Panics
+    /// Where a slice has another length, or there is momentum without a velocity.
+    pub(crate) fn share(self, len: usize) -> SharedTarget<'a> {
+        let share = |array: &'a mut [f32]| {
+            assert_eq!(array.len(), len, "elements of a gradient's target");
+            SharedMut::new(array)
+        };
+        match self {
+            Target::Gradient(gradient) => SharedTarget::Gradient(share(gradient)),
+            Target::Sgd { hyper, param, velocity: Some(velocity) } => {
+                SharedTarget::Momentum(hyper, [share(param), share(velocity)])
+            }
+            Target::Sgd { hyper, param, velocity: None } => {
+                assert_eq!(hyper.momentum, 0.0, "momentum needs a velocity");
+                SharedTarget::Plain(hyper, share(param))
+            }
+        }
+    }
+}
+
+impl<'a> SharedTarget<'a> {
+    /// Takes the gradient of the elements from `start`.
+    ///
+    /// # Safety
+    /// No other task may touch those elements.
+    #[inline(always)]
+    pub(crate) unsafe fn take<S: Simd>(&self, s: S, start: usize, grad: &[f32]) {
+        // SAFETY: the caller's contract; the arrays are distinct.
+        let part = |array: SharedMut<'a, f32>| unsafe { array.range(start, grad.len()) };
+        match *self {
+            Self::Gradient(array) => Piece { f: Replace, grad, state: [part(array)] }.run(s),
+            Self::Plain(hyper, param) => Piece { f: hyper, grad, state: [part(param)] }.run(s),
+            Self::Momentum(hyper, arrays) => Piece { f: hyper, grad, state: arrays.map(part) }.run(s),
+        }
+    }
+
+    /// Fetches what [`take`](Self::take) will touch for `len` elements, or hints at what lies beyond the end.
+    #[inline(always)]
+    pub(crate) fn prefetch<S: Simd>(&self, s: S, start: usize, len: usize) {
+        let arrays: &[SharedMut<'a, f32>] = match self {
+            Self::Gradient(array) | Self::Plain(_, array) => std::slice::from_ref(array),
+            Self::Momentum(_, arrays) => arrays,
+        };
+        for array in arrays {
+            for at in (start..start + len).step_by(LINE) {
+                s.prefetch(array.start().wrapping_add(at));
+            }
+        }
+    }
+}
+
 /// What a step makes of a gradient and the `N` arrays it updates, element by element.
 trait Update<const N: usize>: Copy + Sync {
     /// The new state. Implementations are `#[inline(always)]`.
     fn update<S: Simd>(self, s: S, grad: S::F, state: [S::F; N]) -> [S::F; N];
+}
+
+/// The gradient as it is.
+#[derive(Clone, Copy)]
+struct Replace;
+
+impl Update<1> for Replace {
+    #[inline(always)]
+    fn update<S: Simd>(self, _: S, grad: S::F, _: [S::F; 1]) -> [S::F; 1] {
+        [grad]
+    }
 }
 
 impl Update<1> for Sgd {

@@ -1,22 +1,20 @@
-//! Convolutions and fully connected layers (1×1 convolutions whose pixels are the images), forward and backward.
+//! Convolutions, forward and backward.
 
 use super::{Frame, Lowered, Prepare, Site};
 use crate::convolution::{self, Convolution};
 use crate::parameters::Parameters;
 use crate::place::Place;
 use striate_graph::ops::{
-    BatchNorm, Conv2d, Conv2dBackwardData, Conv2dBackwardWeights, ConvTranspose2d, Linear,
-    LinearBackwardWeights, LocallyConnected2d, LocallyConnected2dBackwardData,
-    LocallyConnected2dBackwardWeights, Op,
+    BatchNorm, Conv2d, Conv2dBackwardData, Conv2dBackwardWeights, ConvTranspose2d, LocallyConnected2d,
+    LocallyConnected2dBackwardData, LocallyConnected2dBackwardWeights, Op,
 };
 use striate_kernels::conv::{
-    Activation, Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward,
-    PlanError,
+    Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward, PlanError,
 };
 use striate_kernels::{Context, Isa, Pixels, batch_norm, local};
 
 /// The geometry of a convolution from `src` to `dst` (both as forward names them).
-fn geometry(conv: &Conv2d, src: Place, dst: Place) -> Result<Conv2dGeometry, String> {
+pub(super) fn geometry(conv: &Conv2d, src: Place, dst: Place) -> Result<Conv2dGeometry, String> {
     let ([n, ih, iw, ic], [.., oc]) = (src.shape, dst.shape);
     let ([kh, kw], [sh, sw], [dh, dw]) = (conv.kernel, conv.stride, conv.dilation);
     let p = conv.padding;
@@ -24,11 +22,6 @@ fn geometry(conv: &Conv2d, src: Place, dst: Place) -> Result<Conv2dGeometry, Str
     let g = Conv2dGeometry { n, groups, ic, ih, iw, oc, kh, kw, sh, sw, dh, dw, pt, pb, pl, pr };
     g.validate().map_err(|error| error.to_string())?;
     Ok(g)
-}
-
-/// A fully connected layer as a 1×1 convolution over the images.
-fn pixelwise(src: Place, dst: Place) -> Result<Conv2dGeometry, String> {
-    geometry(&Conv2d::new(dst.channels(), 1), src, dst)
 }
 
 /// A pass over packed weights: forward and backward data have the same face.
@@ -102,16 +95,9 @@ fn with_weights<P: Pass>(
         planned(site, &convolution, |algorithm| P::with_algorithm(site.options.isa, &g, lds, algorithm))?;
     convolution.candidates = pass_now.candidates().to_vec();
     let residual = site.unit.chain.residual.map(|value| (site.place)(value));
-    let activation = if site.unit.chain.relu { Activation::Relu } else { Activation::None };
+    let activation = site.activation();
     let (packed_len, scratch_len) = (pass_now.packed_len(), pass_now.workspace_len(site.options.threads));
-    let mut describe = pass_now.describe();
-    for (part, there) in [
-        (" + batch norm", site.unit.chain.norm.is_some()),
-        (" + add", residual.is_some()),
-        (" + relu", site.unit.chain.relu),
-    ] {
-        describe += if there { part } else { "" };
-    }
+    let describe = site.with_chain(pass_now.describe());
     let (src, dst) = (site.input(0), site.result());
     let channels = dst.channels();
     let run = move |pass: &P,
@@ -213,21 +199,17 @@ impl Prepared {
     }
 }
 
-fn forward(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
+pub(super) fn forward(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
     with_weights::<Forward>(site, g, [site.input(0).ld, site.result().ld], bias)
 }
 
 /// The adjoint of the convolution `g`: it reads what the convolution writes.
-fn backward_data(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
+pub(super) fn backward_data(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
     with_weights::<BackwardData>(site, g, [site.result().ld, site.input(0).ld], bias)
 }
 
 pub(super) fn conv2d(site: &Site, op: &Conv2d) -> Result<Lowered, String> {
     forward(site, geometry(op, site.input(0), site.result())?, op.bias)
-}
-
-pub(super) fn linear(site: &Site, op: &Linear) -> Result<Lowered, String> {
-    forward(site, pixelwise(site.input(0), site.result())?, op.bias)
 }
 
 pub(super) fn conv_transpose2d(site: &Site, op: &ConvTranspose2d) -> Result<Lowered, String> {
@@ -237,10 +219,6 @@ pub(super) fn conv_transpose2d(site: &Site, op: &ConvTranspose2d) -> Result<Lowe
 
 pub(super) fn conv2d_backward_data(site: &Site, op: &Conv2dBackwardData) -> Result<Lowered, String> {
     backward_data(site, geometry(&op.conv, site.result(), site.input(0))?, false)
-}
-
-pub(super) fn linear_backward_data(site: &Site) -> Result<Lowered, String> {
-    backward_data(site, pixelwise(site.result(), site.input(0))?, false)
 }
 
 fn backward_weights(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
@@ -262,10 +240,6 @@ fn backward_weights(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowere
 
 pub(super) fn conv2d_backward_weights(site: &Site, op: &Conv2dBackwardWeights) -> Result<Lowered, String> {
     backward_weights(site, geometry(&op.conv, site.input(0), site.input(1))?, op.conv.bias)
-}
-
-pub(super) fn linear_backward_weights(site: &Site, op: &LinearBackwardWeights) -> Result<Lowered, String> {
-    backward_weights(site, pixelwise(site.input(0), site.input(1))?, op.bias)
 }
 
 /// Locally connected weights lie position by position in an order of their own; the logical order is converted

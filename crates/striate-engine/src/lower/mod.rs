@@ -2,6 +2,7 @@
 
 mod conv;
 mod float32;
+mod linear;
 mod loss;
 mod norm;
 mod pointwise;
@@ -20,6 +21,7 @@ use bytemuck::Pod;
 use std::cell::Cell;
 use striate_graph::ops::Op;
 use striate_graph::{Graph, Node, Type, Value};
+use striate_kernels::conv::Activation;
 use striate_kernels::{Bf16, Context, Pixels, PixelsMut, cast};
 
 /// What a step runs.
@@ -102,6 +104,24 @@ impl Site<'_> {
     /// The place of the unit's result: output 0 of the last node it takes along.
     pub(crate) fn result(&self) -> Place {
         (self.place)(self.unit.output.expect("the operation has a result"))
+    }
+
+    /// The nonlinearity that the unit takes along.
+    pub(crate) fn activation(&self) -> Activation {
+        if self.unit.chain.relu { Activation::Relu } else { Activation::None }
+    }
+
+    /// A kernel in words, with what the unit takes along.
+    pub(crate) fn with_chain(&self, mut describe: String) -> String {
+        let chain = &self.unit.chain;
+        for (part, there) in [
+            (" + batch norm", chain.norm.is_some()),
+            (" + add", chain.residual.is_some()),
+            (" + relu", chain.relu),
+        ] {
+            describe += if there { part } else { "" };
+        }
+        describe
     }
 
     pub(crate) fn ty(&self, value: Value) -> &Type {
@@ -260,12 +280,12 @@ fn knows(site: &Site) -> bool {
 fn kernel(site: &Site) -> Result<Lowered, String> {
     match &site.node.op {
         Op::Conv2d(op) => conv::conv2d(site, op),
-        Op::Linear(op) => conv::linear(site, op),
+        Op::Linear(op) => linear::forward(site, op),
         Op::ConvTranspose2d(op) => conv::conv_transpose2d(site, op),
         Op::Conv2dBackwardData(op) => conv::conv2d_backward_data(site, op),
         Op::Conv2dBackwardWeights(op) => conv::conv2d_backward_weights(site, op),
-        Op::LinearBackwardData(_) => conv::linear_backward_data(site),
-        Op::LinearBackwardWeights(op) => conv::linear_backward_weights(site, op),
+        Op::LinearBackwardData(_) => linear::backward_data(site),
+        Op::LinearBackwardWeights(op) => linear::backward_weights(site, op),
         Op::LocallyConnected2d(op) => conv::local(site, op),
         Op::LocallyConnected2dBackwardData(op) => conv::local_backward_data(site, op),
         Op::LocallyConnected2dBackwardWeights(op) => conv::local_backward_weights(site, op),

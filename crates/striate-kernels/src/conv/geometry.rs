@@ -251,7 +251,7 @@ impl Conv2dGeometry {
     }
 
     /// [`validate`](Self::validate), and whether views with these pixel distances can hold the channels.
-    pub(super) fn validate_views(&self, src_ld: usize, dst_ld: usize) -> Result<(), GeometryError> {
+    pub(crate) fn validate_views(&self, src_ld: usize, dst_ld: usize) -> Result<(), GeometryError> {
         self.validate()?;
         for (view, ld, channels, pixels) in [
             ("source", src_ld, self.ic, self.n * self.ih * self.iw),

@@ -21,11 +21,11 @@ mod depthwise;
 mod direct;
 mod gather;
 mod geometry;
-mod outer;
-mod panels;
+pub(crate) mod outer;
+pub(crate) mod panels;
 mod pass;
 mod products;
-mod tile;
+pub(crate) mod tile;
 mod weights;
 mod window;
 mod winograd;
@@ -60,7 +60,7 @@ pub enum Activation {
 
 impl Activation {
     /// The least value it leaves.
-    fn floor(self) -> f32 {
+    pub(crate) fn floor(self) -> f32 {
         match self {
             Activation::None => f32::NEG_INFINITY,
             Activation::Relu => 0.0,

@@ -5,33 +5,33 @@ use super::tile::{instance, load_row, max_pixels};
 use crate::simd::Simd;
 
 /// A pixel's source under one tap, and its destination.
-pub(super) type Pair = [*const f32; 2];
+pub(crate) type Pair = [*const f32; 2];
 
 /// Pixels whose outer products (source channels × destination channels) a tile sums.
 #[derive(Clone, Copy)]
-pub(super) struct Products {
-    pub(super) pairs: *const Pair,
-    pub(super) len: usize,
+pub(crate) struct Products {
+    pub(crate) pairs: *const Pair,
+    pub(crate) len: usize,
     /// Added to the source pointers.
-    pub(super) src: isize,
+    pub(crate) src: isize,
     /// Added to the destination pointers.
-    pub(super) dst: usize,
+    pub(crate) dst: usize,
     /// Destination channels in the last vector, at least 1.
-    pub(super) tail: usize,
+    pub(crate) tail: usize,
     /// The sums, whole vectors, one row for each source channel.
-    pub(super) sums: *mut f32,
+    pub(crate) sums: *mut f32,
     /// Whether what the sums hold is added in the end, so that long sums are sums of shorter ones.
-    pub(super) resume: bool,
+    pub(crate) resume: bool,
 }
 
 /// Computes one tile with the given vectors.
 ///
 /// # Safety
 /// All pairs must be valid for the tile's rows and destination channels, the sums for its rows × vectors.
-pub(super) type TileFn<S> = unsafe fn(S, &Products);
+pub(crate) type TileFn<S> = unsafe fn(S, &Products);
 
 /// The kernel for `rows` source channels × `vectors` of destination channels.
-pub(super) fn tile_fn<S: Simd>(rows: usize, vectors: usize) -> TileFn<S> {
+pub(crate) fn tile_fn<S: Simd>(rows: usize, vectors: usize) -> TileFn<S> {
     instance!(tile::<S>, rows, vectors)
 }
 

@@ -383,7 +383,7 @@ impl Pack<'_> {
 /// # Safety
 /// Both must be valid for all of these elements.
 #[inline(always)]
-pub(super) unsafe fn transpose<S: Simd>(
+pub(crate) unsafe fn transpose<S: Simd>(
     s: S,
     [rows, columns]: [usize; 2],
     src: *const f32,

@@ -7,11 +7,11 @@
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// The most pixels of any tile; also keeps rows that lie 4 KiB apart from crowding one set of the L1 cache.
-pub(super) const MAX_PIXELS: usize = 12;
+pub(crate) const MAX_PIXELS: usize = 12;
 /// The most floats of any vector.
-pub(super) const MAX_LANES: usize = 16;
+pub(crate) const MAX_LANES: usize = 16;
 /// The most vectors of any tile.
-const MAX_VECTORS: usize = 4;
+pub(crate) const MAX_VECTORS: usize = 4;
 
 /// The instance of a kernel generic over the instruction set, rows and vectors for numbers known at run time.
 macro_rules! instance {
@@ -27,21 +27,21 @@ macro_rules! instance {
         [$($kernel::<$s, $n, $vectors>),*][$rows - 1]
     };
 }
-pub(super) use instance;
+pub(crate) use instance;
 
 /// What an instruction set offers to tiles.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// The instruction set, present on this processor.
-    pub(super) isa: Isa,
+    pub(crate) isa: Isa,
     /// Floats in a vector.
-    pub(super) lanes: usize,
+    pub(crate) lanes: usize,
     registers: usize,
 }
 
 impl Machine {
     /// That of the strongest instruction set present which does not exceed `cap`.
-    pub(super) fn up_to(cap: Isa) -> Self {
+    pub(crate) fn up_to(cap: Isa) -> Self {
         struct Properties;
         impl Kernel for Properties {
             type Output = Machine;
@@ -55,18 +55,18 @@ impl Machine {
     }
 
     /// Vectors of the widest tile: where broadcasts and loads keep pace with the multiply-adds.
-    pub(super) fn max_vectors(self) -> usize {
+    pub(crate) fn max_vectors(self) -> usize {
         if self.registers >= 32 { MAX_VECTORS } else { 2 }
     }
 
     /// Pixels of the tallest tile `vectors` wide.
-    pub(super) fn max_pixels(self, vectors: usize) -> usize {
+    pub(crate) fn max_pixels(self, vectors: usize) -> usize {
         max_pixels(self.registers, vectors)
     }
 }
 
 /// Accumulators, the vectors of weights and one broadcast must fit the registers.
-pub(super) const fn max_pixels(registers: usize, vectors: usize) -> usize {
+pub(crate) const fn max_pixels(registers: usize, vectors: usize) -> usize {
     let fit = (registers - vectors - 1) / vectors;
     if fit < MAX_PIXELS { fit } else { MAX_PIXELS }
 }

@@ -95,6 +95,11 @@ impl<'a, T> SharedMut<'a, T> {
         self.len == 0
     }
 
+    /// Where the slice begins.
+    pub fn start(&self) -> *const T {
+        self.ptr
+    }
+
     /// The part `start .. start + len`; panics when it lies outside the slice.
     ///
     /// # Safety
