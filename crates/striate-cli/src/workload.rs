@@ -3,6 +3,7 @@
 use clap::Args;
 use striate::graph::DType;
 use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
+use striate::kernels::Element;
 use striate::kernels::rng::{Purpose, Rng};
 use striate::prelude::*;
 use striate::train::evaluate::classifier_shape;
@@ -99,20 +100,20 @@ fn fill(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// Floats from −1 to 1 in memory of their own, or why there is no such memory.
-pub(crate) fn random(len: usize) -> Result<Vec<f32>> {
-    let mut floats = zeros(len)?;
+/// Numbers from −1 to 1 in memory of their own, or why there is no such memory.
+pub(crate) fn random<E: Element>(len: usize) -> Result<Vec<E>> {
+    let mut elements = zeros(len)?;
     let mut rng = Rng::new(0, Purpose::Init, 0, 0);
-    floats.fill_with(|| 2.0 * rng.uniform() - 1.0);
-    Ok(floats)
+    elements.fill_with(|| E::from_f32(2.0 * rng.uniform() - 1.0));
+    Ok(elements)
 }
 
 /// Zeros in memory of their own, or why there is no such memory.
-pub(crate) fn zeros(len: usize) -> Result<Vec<f32>> {
-    let mut floats = Vec::new();
-    let reserved = floats.try_reserve_exact(len);
+pub(crate) fn zeros<E: Element>(len: usize) -> Result<Vec<E>> {
+    let mut elements = Vec::new();
+    let reserved = elements.try_reserve_exact(len);
     reserved
-        .map_err(|_| Failure::new(format!("no memory for {len} floats")).advise("use a smaller batch"))?;
-    floats.resize(len, 0.0);
-    Ok(floats)
+        .map_err(|_| Failure::new(format!("no memory for {len} numbers")).advise("use a smaller batch"))?;
+    elements.resize(len, E::default());
+    Ok(elements)
 }

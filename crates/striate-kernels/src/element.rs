@@ -202,6 +202,46 @@ element! {
     load_bf16, store_bf16, load_bf16_partial, load_bf16_partial_or, store_bf16_partial
 }
 
+/// Elements of a type known when it runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Elements<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [Bf16]),
+}
+
+impl<'a> Elements<'a> {
+    pub(crate) fn of<E: Element>(elements: &'a [E]) -> Self {
+        match E::TYPE {
+            ElementType::F32 => Self::F32(bytemuck::cast_slice(elements)),
+            ElementType::Bf16 => Self::Bf16(bytemuck::cast_slice(elements)),
+        }
+    }
+
+    /// The elements, which must be of this type.
+    pub(crate) fn get<E: Element>(self) -> &'a [E] {
+        match self {
+            Self::F32(elements) if E::TYPE == ElementType::F32 => bytemuck::cast_slice(elements),
+            Self::Bf16(elements) if E::TYPE == ElementType::Bf16 => bytemuck::cast_slice(elements),
+            _ => panic!("elements are not {}", E::TYPE),
+        }
+    }
+}
+
+/// Elements of a type known when it runs, to write.
+pub(crate) enum ElementsMut<'a> {
+    F32(&'a mut [f32]),
+    Bf16(&'a mut [Bf16]),
+}
+
+impl<'a> ElementsMut<'a> {
+    pub(crate) fn of<E: Element>(elements: &'a mut [E]) -> Self {
+        match E::TYPE {
+            ElementType::F32 => Self::F32(bytemuck::cast_slice_mut(elements)),
+            ElementType::Bf16 => Self::Bf16(bytemuck::cast_slice_mut(elements)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

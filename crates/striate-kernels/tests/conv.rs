@@ -6,7 +6,7 @@ use maps::Pool;
 use proptest::prelude::*;
 use striate_kernels::conv::*;
 use striate_kernels::view::extent;
-use striate_kernels::{Context, Executor, Isa, Pixels, Serial, reference};
+use striate_kernels::{Bf16, Context, Element, ElementType, Executor, Isa, Pixels, Serial, reference};
 
 /// Repeatable numbers in −1 .. 1 with few bits, so that the reference rounds none of its products.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -24,16 +24,24 @@ fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|x| *x as f64).collect()
 }
 
-/// What lies between pixels in every buffer of these tests: a NaN that arithmetic does not make, so that it spoils
-/// what reads it and misses where it is overwritten.
-const BETWEEN: f32 = f32::from_bits(0x7FC0_5EA1);
+/// `values` as they are multiplied.
+fn rounded(mut values: Vec<f32>, element: ElementType) -> Vec<f32> {
+    if element == ElementType::Bf16 {
+        values.iter_mut().for_each(|x| *x = Bf16::from_f32(*x).to_f32());
+    }
+    values
+}
+
+/// What lies between pixels in every buffer of these tests: a NaN that arithmetic does not make, of either type, so that
+/// it spoils what reads it and misses where it is overwritten.
+const BETWEEN: f32 = f32::from_bits(0x7FC5_0000);
 
 /// A map with `ld` elements per pixel in channels-last order, from (n, c, h, w), that ends with its last element.
-fn spread(map: &[f32], (n, channels, plane): (usize, usize, usize), ld: usize) -> Vec<f32> {
-    let mut out = vec![BETWEEN; extent(n * plane, channels, ld)];
+fn spread<E: Element>(map: &[f32], (n, channels, plane): (usize, usize, usize), ld: usize) -> Vec<E> {
+    let mut out = vec![E::from_f32(BETWEEN); extent(n * plane, channels, ld)];
     for (i, value) in map.iter().enumerate() {
         let (image, channel, pixel) = (i / plane / channels, i / plane % channels, i % plane);
-        out[(image * plane + pixel) * ld + channel] = *value;
+        out[(image * plane + pixel) * ld + channel] = E::from_f32(*value);
     }
     out
 }
@@ -67,6 +75,19 @@ fn assert_close(what: &str, values: &[f32], expected: &[f64], terms: usize) {
     }
 }
 
+/// As [`assert_close`], of values rounded to bfloat16; with a residual of up to 1, which may have been added to a value
+/// rounded already.
+fn assert_close_rounded(what: &str, values: &[f32], expected: &[f64], terms: usize, residual: bool) {
+    assert_eq!(values.len(), expected.len());
+    let rounding = Bf16::EPSILON as f64 / 2.0;
+    for (i, (value, expected)) in values.iter().zip(expected).enumerate() {
+        let sum = 3.0 * f32::EPSILON as f64 * (terms + 4) as f64;
+        let size = expected.abs() + if residual { expected.abs() + 1.0 } else { 0.0 };
+        let (error, tolerance) = ((*value as f64 - expected).abs(), sum + rounding * size);
+        assert!(error <= tolerance, "{what}[{i}]: {value}, expected {expected}, tolerance {tolerance:.1e}");
+    }
+}
+
 /// Fails where `values` are further from `expected` than `tolerance` times the largest of these.
 fn assert_close_to_largest(what: &str, values: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(values.len(), expected.len());
@@ -86,10 +107,47 @@ struct Setting {
     scale: bool,
     residual: bool,
     relu: bool,
+    /// What source and destination consist of.
+    elements: (ElementType, ElementType),
 }
 
 impl Setting {
-    const ALL: Setting = Setting { gap: (3, 5), bias: true, scale: true, residual: true, relu: true };
+    const ALL: Setting = Setting {
+        gap: (3, 5),
+        bias: true,
+        scale: true,
+        residual: true,
+        relu: true,
+        elements: (ElementType::F32, ElementType::F32),
+    };
+
+    fn options(self, algorithm: Algorithm) -> Options {
+        Options { algorithm, src: self.elements.0, dst: self.elements.1 }
+    }
+
+    /// What is multiplied.
+    fn factors(self) -> ElementType {
+        if self.elements == Self::ALL.elements { ElementType::F32 } else { ElementType::Bf16 }
+    }
+}
+
+/// Source and destination, where one of them at least is bfloat16.
+const MIXED: [(ElementType, ElementType); 3] = [
+    (ElementType::Bf16, ElementType::Bf16),
+    (ElementType::Bf16, ElementType::F32),
+    (ElementType::F32, ElementType::Bf16),
+];
+
+/// Calls a function, generic over source and destination, with the elements of a setting.
+macro_rules! with_elements {
+    ($setting:expr, $function:ident($($argument:expr),*)) => {
+        match $setting.elements {
+            (ElementType::F32, ElementType::F32) => $function::<f32, f32>($($argument),*),
+            (ElementType::F32, ElementType::Bf16) => $function::<f32, Bf16>($($argument),*),
+            (ElementType::Bf16, ElementType::F32) => $function::<Bf16, f32>($($argument),*),
+            (ElementType::Bf16, ElementType::Bf16) => $function::<Bf16, Bf16>($($argument),*),
+        }
+    };
 }
 
 /// Which gather is tested.
@@ -107,66 +165,79 @@ fn run_gather(
     algorithm: Algorithm,
     setting: Setting,
 ) -> Vec<f32> {
+    with_elements!(setting, run_gather_of(cx, g, pass, algorithm, setting))
+}
+
+/// As [`run_gather`], of a convolution whose source consists of `A` and its destination of `B`.
+fn run_gather_of<A: Element, B: Element>(
+    cx: &Context,
+    g: &Conv2dGeometry,
+    pass: Pass,
+    algorithm: Algorithm,
+    setting: Setting,
+) -> Vec<f32> {
     let src_shape = (g.n, g.ic, g.ih * g.iw);
     let dst_shape = (g.n, g.oc, g.oh() * g.ow());
     let (src_ld, dst_ld) = (g.ic + setting.gap.0, g.oc + setting.gap.1);
-    let (from, from_ld, to, to_ld) = match pass {
-        Pass::Forward => (src_shape, src_ld, dst_shape, dst_ld),
-        Pass::BackwardData => (dst_shape, dst_ld, src_shape, src_ld),
-    };
-    let src = spread(&noise(from.0 * from.1 * from.2, 1), from, from_ld);
     let weights = noise(g.weights_len(), 2);
-    let (bias, scale) = (noise(to.1, 3), noise(to.1, 4));
-    let residual_ld = to.1 + 2;
-    let residual = spread(&noise(to.0 * to.1 * to.2, 5), to, residual_ld);
-    let epilogue = Epilogue {
-        bias: setting.bias.then_some(&bias),
-        residual: setting.residual.then_some(Pixels::new(&residual, residual_ld)),
-        activation: if setting.relu { Activation::Relu } else { Activation::None },
-    };
-    let scale = setting.scale.then_some(&scale[..]);
-    let mut dst = spread(&vec![f32::NAN; to.0 * to.1 * to.2], to, to_ld);
-    let workers = cx.exec.workers();
+    let options = setting.options(algorithm);
     macro_rules! run {
-        ($pass:ident) => {{
-            let pass = $pass::with_algorithm(cx.isa, g, src_ld, dst_ld, algorithm).unwrap();
+        ($pass:ident, $from:ty, $from_shape:expr, $from_ld:expr, $to:ty, $to_shape:expr, $to_ld:expr) => {{
+            let (from, to): ((usize, usize, usize), (usize, usize, usize)) = ($from_shape, $to_shape);
+            let src: Vec<$from> = spread(&noise(from.0 * from.1 * from.2, 1), from, $from_ld);
+            let (bias, scale) = (noise(to.1, 3), noise(to.1, 4));
+            let residual_ld = to.1 + 2;
+            let residual: Vec<$to> = spread(&noise(to.0 * to.1 * to.2, 5), to, residual_ld);
+            let epilogue = Epilogue {
+                bias: setting.bias.then_some(&bias),
+                residual: setting.residual.then_some(Pixels::new(&residual, residual_ld)),
+                activation: if setting.relu { Activation::Relu } else { Activation::None },
+            };
+            let mut dst: Vec<$to> = spread(&vec![f32::NAN; to.0 * to.1 * to.2], to, $to_ld);
+            let pass = $pass::with(cx.isa, g, src_ld, dst_ld, options).unwrap();
             let mut packed = vec![f32::NAN; pass.packed_len()];
-            pass.pack(cx, &weights, scale, &mut packed);
-            let mut workspace = vec![f32::NAN; pass.workspace_len(workers)];
+            pass.pack(cx, &weights, setting.scale.then_some(&scale[..]), &mut packed);
+            let mut workspace = vec![f32::NAN; pass.workspace_len(cx.exec.workers())];
             pass.run(cx, &src, &packed, &epilogue, &mut dst, &mut workspace);
+            dst.into_iter().map(Element::to_f32).collect()
         }};
     }
     match pass {
-        Pass::Forward => run!(Forward),
-        Pass::BackwardData => run!(BackwardData),
+        Pass::Forward => run!(Forward, A, src_shape, src_ld, B, dst_shape, dst_ld),
+        Pass::BackwardData => run!(BackwardData, B, dst_shape, dst_ld, A, src_shape, src_ld),
     }
-    dst
 }
 
-/// What [`run_gather`] should write, (n, c, h, w).
-fn expect_gather(g: &Conv2dGeometry, pass: Pass, setting: Setting) -> Vec<f64> {
-    let (channels, plane) = match pass {
-        Pass::Forward => (g.oc, g.oh() * g.ow()),
-        Pass::BackwardData => (g.ic, g.ih * g.iw),
+/// What [`run_gather`] should write, (n, c, h, w), with weights as the algorithm multiplies them.
+fn expect_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: Setting) -> Vec<f64> {
+    let (channels, plane, read, written) = match pass {
+        Pass::Forward => (g.oc, g.oh() * g.ow(), g.n * g.ic * g.ih * g.iw, setting.elements.1),
+        Pass::BackwardData => (g.ic, g.ih * g.iw, g.n * g.oc * g.oh() * g.ow(), setting.elements.0),
     };
-    let weights = widen(&noise(g.weights_len(), 2));
+    let (bias, scale) = (noise(channels, 3), noise(channels, 4));
+    let scaled = |(i, weight): (usize, f32)| {
+        let (group_ic, kernel) = (g.ic / g.groups, g.kh * g.kw);
+        let (o, c) = (i / kernel / group_ic, i / kernel % group_ic);
+        let channel = match pass {
+            Pass::Forward => o,
+            Pass::BackwardData => o / (g.oc / g.groups) * group_ic + c,
+        };
+        if setting.scale { weight * scale[channel] } else { weight }
+    };
+    let weights: Vec<f32> = noise(g.weights_len(), 2).into_iter().enumerate().map(scaled).collect();
+    let depthwise = g.groups > 1 && g.groups == g.ic && g.groups == g.oc;
+    let exact = depthwise || algorithm == Algorithm::Winograd;
+    let weights = widen(&rounded(weights, if exact { ElementType::F32 } else { setting.factors() }));
+    let src = widen(&rounded(noise(read, 1), setting.factors()));
     let sums = match pass {
-        Pass::Forward => {
-            reference::conv::forward(g, &widen(&noise(g.n * g.ic * g.ih * g.iw, 1)), &weights, None)
-        }
-        Pass::BackwardData => {
-            reference::conv::backward_data(g, &widen(&noise(g.n * g.oc * g.oh() * g.ow(), 1)), &weights)
-        }
+        Pass::Forward => reference::conv::forward(g, &src, &weights, None),
+        Pass::BackwardData => reference::conv::backward_data(g, &src, &weights),
     };
-    let (bias, scale, residual) = (noise(channels, 3), noise(channels, 4), noise(sums.len(), 5));
+    let residual = rounded(noise(sums.len(), 5), written);
     let finish = |(i, sum): (usize, &f64)| {
-        let channel = i / plane % channels;
         let mut value = *sum;
-        if setting.scale {
-            value *= scale[channel] as f64;
-        }
         if setting.bias {
-            value += bias[channel] as f64;
+            value += bias[i / plane % channels] as f64;
         }
         if setting.residual {
             value += residual[i] as f64;
@@ -177,17 +248,26 @@ fn expect_gather(g: &Conv2dGeometry, pass: Pass, setting: Setting) -> Vec<f64> {
 }
 
 fn check_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: Setting) {
-    let expected = expect_gather(g, pass, setting);
-    let (shape, ld, terms) = match pass {
-        Pass::Forward => ((g.n, g.oc, g.oh() * g.ow()), g.oc + setting.gap.1, g.ic / g.groups * g.kh * g.kw),
-        Pass::BackwardData => ((g.n, g.ic, g.ih * g.iw), g.ic + setting.gap.0, g.oc / g.groups * g.kh * g.kw),
+    let expected = expect_gather(g, pass, algorithm, setting);
+    let (src, dst) = setting.elements;
+    let (shape, ld, terms, written) = match pass {
+        Pass::Forward => {
+            ((g.n, g.oc, g.oh() * g.ow()), g.oc + setting.gap.1, g.ic / g.groups * g.kh * g.kw, dst)
+        }
+        Pass::BackwardData => {
+            ((g.n, g.ic, g.ih * g.iw), g.ic + setting.gap.0, g.oc / g.groups * g.kh * g.kw, src)
+        }
     };
     for isa in Isa::present() {
         let dst = run_gather(&Context { isa, exec: &Serial }, g, pass, algorithm, setting);
-        let (what, dst) = (format!("{pass:?} {algorithm} {isa} {g}"), collect(&dst, shape, ld));
-        match algorithm {
-            Algorithm::Winograd => assert_close_to_largest(&what, &dst, &expected, 1e-5),
-            _ => assert_close(&what, &dst, &expected, terms),
+        let what = format!("{pass:?} {algorithm} {isa} {src}->{} {g}", setting.elements.1);
+        let values = collect(&dst, shape, ld);
+        match (algorithm, written) {
+            (Algorithm::Winograd, _) => assert_close_to_largest(&what, &values, &expected, 1e-5),
+            (_, ElementType::F32) => assert_close(&what, &values, &expected, terms),
+            (_, ElementType::Bf16) => {
+                assert_close_rounded(&what, &values, &expected, terms, setting.residual)
+            }
         }
     }
 }
@@ -297,6 +377,13 @@ fn passes_agree_with_the_reference_at_the_edges() {
         check_all(&g, Setting::default());
         check_all(&g, Setting::ALL);
         check_all(&g, Setting { gap: (0, 0), ..Setting::ALL });
+        for elements in MIXED {
+            for gap in [Setting::ALL.gap, (0, 0)] {
+                let setting = Setting { gap, elements, ..Setting::ALL };
+                check_gather(&g, Pass::Forward, Algorithm::Direct, setting);
+                check_gather(&g, Pass::BackwardData, Algorithm::Direct, setting);
+            }
+        }
     }
 }
 
@@ -329,7 +416,7 @@ prop_compose! {
         gap in (0usize..4, 0usize..4),
         [bias, scale, residual, relu] in prop::array::uniform4(any::<bool>()),
     ) -> Setting {
-        Setting { gap, bias, scale, residual, relu }
+        Setting { gap, bias, scale, residual, relu, elements: Setting::ALL.elements }
     }
 }
 
@@ -340,6 +427,18 @@ proptest! {
     fn passes_agree_with_the_reference(g in geometry(), setting in setting()) {
         prop_assume!(g.validate().is_ok());
         check_all(&g, setting);
+    }
+
+    #[test]
+    fn gathers_of_bfloat16_agree_with_the_reference(
+        g in geometry(),
+        setting in setting(),
+        elements in prop::sample::select(&MIXED[..]),
+    ) {
+        prop_assume!(g.validate().is_ok());
+        let setting = Setting { elements, ..setting };
+        check_gather(&g, Pass::Forward, Algorithm::Direct, setting);
+        check_gather(&g, Pass::BackwardData, Algorithm::Direct, setting);
     }
 
     #[test]
@@ -361,13 +460,15 @@ fn bits_do_not_depend_on_the_number_of_workers() {
     for text in problems {
         let g: Conv2dGeometry = text.parse().unwrap();
         for pass in [Pass::Forward, Pass::BackwardData] {
-            let run = |exec: &dyn Executor| {
-                let cx = Context::new(exec);
-                bits(&run_gather(&cx, &g, pass, Algorithm::Direct, Setting::ALL))
-            };
-            let alone = run(&Serial);
-            for workers in 1..=3 {
-                assert!(alone == run(&Pool::new(workers)), "{pass:?} {g} differs with {workers} workers");
+            for elements in [Setting::ALL.elements].into_iter().chain(MIXED) {
+                let run = |exec: &dyn Executor| {
+                    let setting = Setting { elements, ..Setting::ALL };
+                    bits(&run_gather(&Context::new(exec), &g, pass, Algorithm::Direct, setting))
+                };
+                let alone = run(&Serial);
+                for workers in 1..=3 {
+                    assert!(alone == run(&Pool::new(workers)), "{pass:?} {g} differs with {workers} workers");
+                }
             }
         }
         let alone = run_weights(&Context::new(&Serial), &g, Algorithm::Direct, Setting::ALL);
@@ -528,6 +629,16 @@ fn nan_passes_through_the_rectifier() {
         pass.run(&cx, &[-1.0], &packed, &epilogue, &mut dst, &mut vec![0.0; pass.workspace_len(1)]);
         assert!(dst[0] == 0.0 && dst[1].is_nan(), "{isa}: {dst:?}");
     }
+}
+
+#[test]
+#[should_panic(expected = "(Bf16, F32)")]
+fn elements_other_than_planned_are_refused() {
+    let g: Conv2dGeometry = "ic2 ih1 oc2 kh1".parse().unwrap();
+    let pass = Forward::new(Isa::best(), &g, 2, 2).unwrap();
+    let (packed, mut workspace) = (vec![0.0; pass.packed_len()], vec![0.0; pass.workspace_len(1)]);
+    let cx = Context::new(&Serial);
+    pass.run(&cx, &[Bf16::ZERO; 2], &packed, &Epilogue::default(), &mut [0.0; 2], &mut workspace);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use console::style;
 use serde::Serialize;
 use std::io::{self, Write};
 use striate::engine::executor;
-use striate::kernels::conv::{BackwardData, BackwardWeights, Conv2dGeometry, Epilogue, Forward};
-use striate::kernels::{Context, Executor};
+use striate::kernels::conv::{BackwardData, BackwardWeights, Conv2dGeometry, Epilogue, Forward, Options};
+use striate::kernels::{Bf16, Context, Element, ElementType, Executor};
 
 use super::{Length, gflops, median_ms, peak_gflops};
 use crate::failure::{Failure, Result};
@@ -46,6 +46,7 @@ struct Outcome {
     macs: u64,
     threads: usize,
     isa: &'static str,
+    precision: &'static str,
     /// What the threads can reach together, measured.
     peak_gflops: f64,
     passes: Vec<Pass>,
@@ -65,10 +66,10 @@ struct Pass {
 const ABOVE_PEAK: &str = "counted are the multiplications of the definition; Winograd needs a quarter of a 3x3 kernel's, 36 % of a 5x5 kernel's";
 
 /// The tensors of a convolution and of its gradients.
-struct Tensors {
-    src: Vec<f32>,
+struct Tensors<E> {
+    src: Vec<E>,
     weights: Vec<f32>,
-    dst: Vec<f32>,
+    dst: Vec<E>,
 }
 
 impl Conv {
@@ -80,31 +81,62 @@ impl Conv {
         let executor = executor(threads).map_err(Failure::new)?;
         let cx = Context { isa, exec: &*executor };
         let peak = peak_gflops(&self.machine);
-        let mut tensors = Tensors {
-            src: random(g.n * g.ih * g.iw * g.ic)?,
-            weights: random(g.weights_len())?,
-            dst: random(g.n * g.oh() * g.ow() * g.oc)?,
+        let passes = match self.machine.precision() {
+            ElementType::F32 => {
+                let mut t = Self::tensors::<f32>(&g)?;
+                vec![
+                    ("forward", self.forward(&cx, &g, &mut t)?),
+                    ("backward data", self.backward_data(&cx, &g, &mut t)?),
+                    ("backward weights", self.backward_weights(&cx, &g, &mut t)?),
+                ]
+            }
+            ElementType::Bf16 => {
+                let mut t = Self::tensors::<Bf16>(&g)?;
+                vec![
+                    ("forward", self.forward(&cx, &g, &mut t)?),
+                    ("backward data", self.backward_data(&cx, &g, &mut t)?),
+                ]
+            }
         };
-        let passes = [
-            ("forward", self.forward(&cx, &g, &mut tensors)?),
-            ("backward data", self.backward_data(&cx, &g, &mut tensors)?),
-            ("backward weights", self.backward_weights(&cx, &g, &mut tensors)?),
-        ];
-        let passes = passes.map(|(pass, (ms, algorithm))| {
+        let passes = passes.into_iter().map(|(pass, (ms, algorithm))| {
             let gflops = gflops(g.macs(), ms);
             Pass { pass, ms, gflops, peak_fraction: gflops / peak, algorithm }
         });
-        let (geometry, macs) = (g.to_string(), g.macs());
-        let outcome =
-            Outcome { geometry, macs, threads, isa: isa.name(), peak_gflops: peak, passes: passes.into() };
+        let outcome = Outcome {
+            geometry: g.to_string(),
+            macs: g.macs(),
+            threads,
+            isa: isa.name(),
+            precision: self.machine.precision().name(),
+            peak_gflops: peak,
+            passes: passes.collect(),
+        };
         match format {
             Format::Json => write_json(&outcome),
             Format::Table => Ok(outcome.write()?),
         }
     }
 
-    fn forward(&self, cx: &Context, g: &Conv2dGeometry, t: &mut Tensors) -> Result<(f64, String)> {
-        let pass = Forward::new(cx.isa, g, g.ic, g.oc)?;
+    fn tensors<E: Element>(g: &Conv2dGeometry) -> Result<Tensors<E>> {
+        Ok(Tensors {
+            src: random(g.n * g.ih * g.iw * g.ic)?,
+            weights: random(g.weights_len())?,
+            dst: random(g.n * g.oh() * g.ow() * g.oc)?,
+        })
+    }
+
+    fn options(&self) -> Options {
+        let (algorithm, element) = (self.machine.algorithm.unwrap_or_default(), self.machine.precision());
+        Options { algorithm, src: element, dst: element }
+    }
+
+    fn forward<E: Element>(
+        &self,
+        cx: &Context,
+        g: &Conv2dGeometry,
+        t: &mut Tensors<E>,
+    ) -> Result<(f64, String)> {
+        let pass = Forward::with(cx.isa, g, g.ic, g.oc, self.options())?;
         let (mut packed, mut workspace) =
             (zeros(pass.packed_len())?, scratch(cx.exec, |n| pass.workspace_len(n))?);
         pass.pack(cx, &t.weights, None, &mut packed);
@@ -113,8 +145,13 @@ impl Conv {
         Ok((ms, pass.describe()))
     }
 
-    fn backward_data(&self, cx: &Context, g: &Conv2dGeometry, t: &mut Tensors) -> Result<(f64, String)> {
-        let pass = BackwardData::new(cx.isa, g, g.ic, g.oc)?;
+    fn backward_data<E: Element>(
+        &self,
+        cx: &Context,
+        g: &Conv2dGeometry,
+        t: &mut Tensors<E>,
+    ) -> Result<(f64, String)> {
+        let pass = BackwardData::with(cx.isa, g, g.ic, g.oc, self.options())?;
         let (mut packed, mut workspace) =
             (zeros(pass.packed_len())?, scratch(cx.exec, |n| pass.workspace_len(n))?);
         pass.pack(cx, &t.weights, None, &mut packed);
@@ -123,8 +160,13 @@ impl Conv {
         Ok((ms, pass.describe()))
     }
 
-    fn backward_weights(&self, cx: &Context, g: &Conv2dGeometry, t: &mut Tensors) -> Result<(f64, String)> {
-        let pass = BackwardWeights::new(cx.isa, g, g.ic, g.oc)?;
+    fn backward_weights(
+        &self,
+        cx: &Context,
+        g: &Conv2dGeometry,
+        t: &mut Tensors<f32>,
+    ) -> Result<(f64, String)> {
+        let pass = BackwardWeights::with_algorithm(cx.isa, g, g.ic, g.oc, self.options().algorithm)?;
         let mut workspace = scratch(cx.exec, |n| pass.workspace_len(n))?;
         let ms = self.median(|| pass.run(cx, &t.src, &t.dst, &mut t.weights, None, &mut workspace))?;
         Ok((ms, pass.describe()))
@@ -147,10 +189,10 @@ fn scratch(exec: &dyn Executor, len: impl Fn(usize) -> usize) -> Result<Vec<f32>
 impl Outcome {
     fn write(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        let Self { geometry, macs, threads, isa, peak_gflops, .. } = self;
+        let Self { geometry, macs, threads, isa, precision, peak_gflops, .. } = self;
         writeln!(
             out,
-            "{}  {} MACs, {}, {isa}",
+            "{}  {} MACs, {}, {isa}, {precision}",
             style(geometry).bold(),
             count(*macs),
             plural(*threads, "thread")

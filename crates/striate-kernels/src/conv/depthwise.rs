@@ -1,7 +1,9 @@
-//! Depthwise convolution: each channel by itself, a vector of channels at a time.
+//! Depthwise convolution: each channel by itself, a vector of channels at a time. Bfloat16 is widened: there are no pairs
+//! to sum.
 
 use super::outer::Products;
-use super::tile::{Reduction, Sink, TileFn, begin, finish, instance, load_row};
+use super::tile::{Factor, Reduction, Sink, TileFn, begin, finish, instance, load_row};
+use crate::element::Element;
 use crate::simd::Simd;
 
 /// Pixels of a full tile.
@@ -10,13 +12,17 @@ pub(super) const PIXELS: usize = 6;
 pub(super) const VECTORS: usize = 2;
 
 /// The kernel for a tile of `pixels` × `vectors` whose rows hold one value for each lane, runs of one step.
-pub(super) fn tile_fn<S: Simd>(pixels: usize, vectors: usize) -> TileFn<S> {
-    instance!(tile::<S>, pixels, vectors)
+pub(super) fn tile_fn<S: Simd, T: Factor, D: Element>(pixels: usize, vectors: usize) -> TileFn<S, T, D> {
+    instance!(tile [S, T, D], pixels, vectors)
 }
 
 /// # Safety
 /// As [`TileFn`].
-unsafe fn tile<S: Simd, const P: usize, const V: usize>(s: S, r: &Reduction, sink: &Sink) {
+unsafe fn tile<S: Simd, T: Factor, D: Element, const P: usize, const V: usize>(
+    s: S,
+    r: &Reduction<T>,
+    sink: &Sink<D>,
+) {
     // Larger tiles have no caller; they are not worth their code.
     if const { P > PIXELS || V > VECTORS } {
         return;
@@ -26,13 +32,13 @@ unsafe fn tile<S: Simd, const P: usize, const V: usize>(s: S, r: &Reduction, sin
         // SAFETY: the rows hold `V - 1` vectors and `tail` lanes from `first`, the panel `V` vectors for each
         // tap, by the caller's contract.
         || unsafe {
-            let mut sums = begin::<S, P, V>(s, sink);
+            let mut sums = begin::<S, D, P, V>(s, sink);
             for tap in 0..r.taps {
                 let weights = r.weights.add(*r.steps.add(tap) * V * S::LANES);
-                let weights = load_row::<S, V>(s, weights, S::LANES);
+                let weights = load_row::<S, f32, V>(s, weights, S::LANES);
                 for p in 0..P {
                     let row = (*r.rows.add(tap * P + p)).add(r.first);
-                    let values = load_row::<S, V>(s, row, sink.tail);
+                    let values = load_row::<S, T, V>(s, row, sink.tail);
                     for v in 0..V {
                         sums[p][v] = s.mul_add(values[v], weights[v], sums[p][v]);
                     }
@@ -62,12 +68,12 @@ unsafe fn gradient<S: Simd, const V: usize>(s: S, products: &Products) {
         || unsafe {
             let mut sums = [[s.zero(); V]; APART];
             if products.resume {
-                sums[0] = load_row::<S, V>(s, products.sums, S::LANES);
+                sums[0] = load_row::<S, f32, V>(s, products.sums, S::LANES);
             }
             let mut add = |apart: usize, index: usize| {
                 let [src, dst] = *products.pairs.add(index);
-                let src = load_row::<S, V>(s, src.wrapping_offset(products.src), products.tail);
-                let dst = load_row::<S, V>(s, dst.add(products.dst), products.tail);
+                let src = load_row::<S, f32, V>(s, src.wrapping_offset(products.src), products.tail);
+                let dst = load_row::<S, f32, V>(s, dst.add(products.dst), products.tail);
                 for v in 0..V {
                     sums[apart][v] = s.mul_add(src[v], dst[v], sums[apart][v]);
                 }

@@ -5,9 +5,11 @@ use super::gather::{Call, Gather};
 use super::geometry::Conv2dGeometry;
 use super::panels::{Panels, Product, WeightStrides};
 use super::pass::Map;
-use super::tile::{MAX_LANES, Machine};
+use super::tile::{Factor, MAX_LANES, Machine};
+use crate::cast::cast;
+use crate::element::Element;
 use crate::exec::{SharedMut, for_each_piece};
-use crate::{Context, Pixels};
+use crate::{Context, Pixels, PixelsMut};
 
 /// Gathers that together write every destination pixel once.
 #[derive(Clone, Debug)]
@@ -15,7 +17,10 @@ pub(super) struct Direct {
     phases: Vec<Gather>,
     /// Before each phase: the tasks and the floats of packed weights of those before it.
     starts: Vec<[usize; 2]>,
+    src: Map,
     dst: Map,
+    /// Floats of a copy of the source as what tiles multiply, where they cannot read it as it lies.
+    cast_len: usize,
     zeros: Vec<f32>,
     /// Neighbouring destination pixels that are written as one.
     fold: usize,
@@ -55,7 +60,13 @@ impl Direct {
             start
         });
         let starts = starts.collect();
-        Self { phases, starts, dst, zeros, fold }
+        let foreign = src.element != machine.factors;
+        let cast_len = if foreign && !phases.iter().all(Gather::is_padded) {
+            machine.factors.words(src.pixels * src.ld).next_multiple_of(LINE)
+        } else {
+            0
+        };
+        Self { phases, starts, src, dst, cast_len, zeros, fold }
     }
 
     /// Floats of the packed weights.
@@ -75,12 +86,12 @@ impl Direct {
 
     fn scratch_len(&self) -> usize {
         // Whole cache lines, so that workers do not share one.
-        self.phases.iter().map(Gather::scratch_len).max().unwrap_or(0).next_multiple_of(16)
+        self.phases.iter().map(Gather::scratch_len).max().unwrap_or(0).next_multiple_of(LINE)
     }
 
     /// Floats of workspace.
     pub(super) fn workspace_len(&self, workers: usize) -> usize {
-        self.scratch_len() * workers
+        self.cast_len + self.scratch_len() * workers
     }
 
     /// Estimated cycles of one thread.
@@ -88,8 +99,31 @@ impl Direct {
         self.phases.iter().map(Gather::cycles).sum()
     }
 
-    /// Computes the destination, all sizes checked.
-    pub(super) fn run(&self, cx: &Context, call: &Call, workspace: &mut [f32]) {
+    /// Computes the destination, all sizes checked, by products of `T`.
+    pub(super) fn run<A: Element, T: Factor, D: Element>(
+        &self,
+        cx: &Context,
+        call: &Call<A, D>,
+        workspace: &mut [f32],
+    ) {
+        let (copy, workspace) = workspace.split_at_mut(self.cast_len);
+        if copy.is_empty() {
+            return self.gather::<A, T, D>(cx, call, workspace);
+        }
+        let (from, copy) = (self.src, bytemuck::cast_slice_mut::<f32, T>(copy));
+        cast(cx, Pixels::new(call.src, from.ld), PixelsMut::new(copy, from.ld), from.pixels, from.channels);
+        let Call { packed, bias, residual, floor, dst, dst_ld, zeros, .. } = *call;
+        let call = Call { src: &*copy, packed, bias, residual, floor, dst, dst_ld, zeros };
+        self.gather::<T, T, D>(cx, &call, workspace);
+    }
+
+    /// As [`run`](Self::run), of a source that tiles can read.
+    fn gather<A: Element, T: Factor, D: Element>(
+        &self,
+        cx: &Context,
+        call: &Call<A, D>,
+        workspace: &mut [f32],
+    ) {
         let (to, fold, scratch_len) = (self.dst, self.fold, self.scratch_len());
         // Folded pixels are written together: they take the bias each, and the residual if it lies as they do.
         let mut bias = [0.0; MAX_LANES];
@@ -121,7 +155,7 @@ impl Direct {
             // SAFETY: no two tasks run on a worker at the same time.
             let scratch = unsafe { scratch.range(worker * scratch_len, scratch_len) };
             let packed = &call.packed[packed..packed + phase.panels.len];
-            phase.run_task(&Call { packed, ..call }, task - first, scratch);
+            phase.run_task::<A, T, D>(&Call { packed, ..call }, task - first, scratch);
         });
         if let Some(residual) = apart {
             add_residual(cx, residual, floor, &call.dst, to);
@@ -140,16 +174,19 @@ impl Direct {
     }
 }
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// dst = max(dst + residual, floor), where tiles could not do it.
-fn add_residual(cx: &Context, residual: Pixels, floor: f32, dst: &SharedMut<f32>, map: Map) {
+fn add_residual<D: Element>(cx: &Context, residual: Pixels<D>, floor: f32, dst: &SharedMut<D>, map: Map) {
     for_each_piece(cx.exec, map.pixels, 1024, |first, count, _| {
         for pixel in first..first + count {
             // SAFETY: a pixel of the destination, in this piece alone.
             let dst = unsafe { dst.range(pixel * map.ld, map.channels) };
             for (value, residual) in dst.iter_mut().zip(&residual.data[pixel * residual.ld..]) {
-                let sum = *value + residual;
+                let sum = value.to_f32() + residual.to_f32();
                 // Keeps NaN, as tiles do.
-                *value = if sum < floor { floor } else { sum };
+                *value = D::from_f32(if sum < floor { floor } else { sum });
             }
         }
     });

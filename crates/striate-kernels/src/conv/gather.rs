@@ -3,21 +3,22 @@
 //!
 //! Cut into tasks of some pixels × a group of weight panels that stays in the L2 cache; within a task pixel tile
 //! by pixel tile, panel by panel. Where the panels of a task exceed the cache, the reduction is cut as well and
-//! the partial sums wait in the destination.
+//! the partial sums wait in scratch memory, in float32.
 
 use super::axis::Axis;
 use super::depthwise;
 use super::panels::{Panel, Panels, Product};
-use super::tile::{MAX_PIXELS, Machine, Reduction, Sink, tile_fn};
+use super::tile::{Factor, MAX_PIXELS, Machine, Reduction, Sink, TileFn, tile_fn};
 use super::window::{Image, Window};
 use crate::Pixels;
+use crate::element::Element;
 use crate::exec::SharedMut;
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
 /// Floats of weights that stay in the L2 cache beside what streams through it.
 const CACHED_WEIGHTS: usize = 80 * 1024;
-/// Floats of a source that may still be in the L3 cache when it is read.
+/// Words of a source that may still be in the L3 cache when it is read.
 const CACHED_SOURCE: usize = 4 << 20;
 /// The most taps of one reduction: bounds the table of row pointers.
 const MAX_TAPS: usize = 64;
@@ -39,7 +40,7 @@ enum Order {
     Batch,
 }
 
-/// A part of the reduction whose weights stay in the cache.
+/// A part of the reduction whose weights stay in the cache: of some taps, a part of the run that begins with a word.
 #[derive(Clone, Debug)]
 struct Block {
     taps: Range<usize>,
@@ -62,6 +63,8 @@ pub(super) struct Gather {
     padded: bool,
     /// Values of a tap: the read channels of a group, times the merged taps.
     run: usize,
+    /// How many of them a word holds.
+    pack: usize,
     /// Pixels of a full tile.
     tile: usize,
     blocks: Vec<Block>,
@@ -74,17 +77,17 @@ pub(super) struct Gather {
     grain: usize,
 }
 
-/// The data of one call.
+/// The data of one call, whose source consists of `A`, its destination of `D`.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
-    pub(super) src: &'a [f32],
+pub(super) struct Call<'a, A = f32, D = f32> {
+    pub(super) src: &'a [A],
     pub(super) packed: &'a [f32],
     pub(super) bias: Option<&'a [f32]>,
-    pub(super) residual: Option<Pixels<'a>>,
+    pub(super) residual: Option<Pixels<'a, D>>,
     pub(super) floor: f32,
-    pub(super) dst: SharedMut<'a, f32>,
+    pub(super) dst: SharedMut<'a, D>,
     pub(super) dst_ld: usize,
-    /// As many zeros as the longest [`row_len`](Gather::row_len).
+    /// As many zeros as the longest [`row_len`](Gather::row_len), of whatever element.
     pub(super) zeros: &'a [f32],
 }
 
@@ -106,9 +109,9 @@ impl Gather {
         let one_group = panels.list.iter().all(|panel| panel.src_channel == 0);
         let mergeable = product == Product::Dense && one_group && cols.is_run();
         let run = panels.group_src;
-        let tile = match product {
-            Product::Dense => machine.max_pixels(panels.vectors()),
-            Product::Depthwise => depthwise::PIXELS,
+        let (tile, pack) = match product {
+            Product::Dense => (machine.max_pixels(panels.vectors()), machine.pack()),
+            Product::Depthwise => (depthwise::PIXELS, 1),
         };
         let mut gather = Self {
             machine,
@@ -121,6 +124,7 @@ impl Gather {
             order: Order::Scan,
             padded: false,
             run,
+            pack,
             tile,
             blocks: Vec::new(),
             groups: Vec::new(),
@@ -143,6 +147,7 @@ impl Gather {
         let costs: Vec<f64> = candidates.iter().map(Self::cycles).collect();
         let best = (0..costs.len()).min_by(|a, b| costs[*a].total_cmp(&costs[*b])).unwrap_or(0);
         let mut gather = candidates.swap_remove(best);
+        gather.panels = gather.panels.in_words(gather.run, gather.pack);
         gather.cut();
         gather
     }
@@ -151,6 +156,16 @@ impl Gather {
     fn merge_taps(&mut self) {
         self.run *= self.cols.taps.len();
         self.cols.taps.truncate(1);
+    }
+
+    /// Words of a run.
+    fn words(&self) -> usize {
+        self.run.div_ceil(self.pack)
+    }
+
+    /// Whether tiles read a padded copy of the source, whatever that consists of.
+    pub(super) fn is_padded(&self) -> bool {
+        self.padded
     }
 
     /// Estimated cycles of one thread, to compare orders by.
@@ -169,7 +184,7 @@ impl Gather {
         let vectors: f64 = self.panels.list.iter().map(|panel| panel.vectors as f64).sum();
         let panels = self.panels.list.len() as f64;
         // Two multiply-adds a cycle, and one more cycle to load what they need.
-        let step = pixels * vectors / 2.0 + panels;
+        let step = pixels * vectors * self.machine.parts as f64 / 2.0 + panels;
         let pointers = pixels * (2.0 + panels);
         let copy = if self.padded {
             let (_, width) = self.span_cols();
@@ -179,7 +194,7 @@ impl Gather {
         };
         // Images lie further apart than caches like.
         let scattered = if self.order == Order::Batch { 1.02 } else { 1.0 };
-        scattered * (outer * tiles) as f64 * (live * (step * self.run as f64 + pointers) + 40.0 * panels)
+        scattered * (outer * tiles) as f64 * (live * (step * self.words() as f64 + pointers) + 40.0 * panels)
             + copy
     }
 
@@ -195,15 +210,16 @@ impl Gather {
         let width = self.panels.vectors() * self.machine.lanes;
         let taps = self.rows.taps.len() * self.cols.taps.len();
         let cached_steps = (CACHED_WEIGHTS / width).max(1);
+        let words = self.words();
         self.blocks = if taps == 0 {
             vec![Block { taps: 0..0, first: 0, run: 0 }]
-        } else if self.run <= cached_steps {
-            let blocks = (taps * self.run).div_ceil(cached_steps).max(taps.div_ceil(MAX_TAPS)).min(taps);
+        } else if words <= cached_steps {
+            let blocks = (taps * words).div_ceil(cached_steps).max(taps.div_ceil(MAX_TAPS)).min(taps);
             let cut = |block: usize| block * taps / blocks;
             (0..blocks).map(|b| Block { taps: cut(b)..cut(b + 1), first: 0, run: self.run }).collect()
         } else {
-            let pieces = self.run.div_ceil(cached_steps);
-            let cut = |piece: usize| piece * self.run / pieces;
+            let pieces = words.div_ceil(cached_steps);
+            let cut = |piece: usize| (piece * words / pieces * self.pack).min(self.run);
             let block = |tap: usize, piece: usize| Block {
                 taps: tap..tap + 1,
                 first: cut(piece),
@@ -213,7 +229,7 @@ impl Gather {
         };
 
         let source = self.n * self.rows.src_lines * self.cols.src_lines * self.src_ld;
-        self.prefetch = taps == 1 && source > CACHED_SOURCE;
+        self.prefetch = taps == 1 && source / self.pack > CACHED_SOURCE;
 
         let panel_len = self.panels.steps() * width;
         let together = (CACHED_WEIGHTS / panel_len.max(1)).max(1);
@@ -266,20 +282,38 @@ impl Gather {
         }
     }
 
+    /// From panel to panel, in a task's partial sums: those of its pixels.
+    fn partial_len(&self) -> usize {
+        let (outer, inner) = self.units();
+        let pixels_of_unit = self.n * self.rows.lines * self.cols.lines / (outer * inner);
+        self.grain.min(outer * inner) * pixels_of_unit * self.panels.vectors() * self.machine.lanes
+    }
+
+    /// Floats of scratch memory a worker needs: for partial sums, and for a padded copy.
+    fn scratch_lens(&self) -> [usize; 2] {
+        let panels = self.groups.iter().map(Range::len).max().unwrap_or(0);
+        let partial = if self.blocks.len() > 1 { panels * self.partial_len() } else { 0 };
+        let copy = if self.padded {
+            let (_, rows) = self.rows.span(self.grain.min(self.rows.lines));
+            (rows * self.span_cols().1 * self.panels.group_src).div_ceil(self.machine.pack())
+        } else {
+            0
+        };
+        [partial, copy]
+    }
+
     /// Floats of scratch memory a worker needs.
     pub(super) fn scratch_len(&self) -> usize {
-        if !self.padded {
-            return 0;
-        }
-        let (_, rows) = self.rows.span(self.grain.min(self.rows.lines));
-        rows * self.span_cols().1 * self.panels.group_src
+        self.scratch_lens().iter().sum()
     }
 
     /// Algorithm and tile, in words.
     pub(super) fn describe(&self) -> String {
         let name = match self.product {
             Product::Depthwise => "depthwise",
-            Product::Dense if self.rows.lines * self.cols.lines == 1 && self.run == self.panels.steps() => {
+            Product::Dense
+                if self.rows.lines * self.cols.lines == 1 && self.words() == self.panels.steps() =>
+            {
                 "gemm"
             }
             Product::Dense if self.padded => "padded rows",
@@ -291,30 +325,49 @@ impl Gather {
         format!("{name} {}x{}{cut}", self.tile, self.panels.vectors() * self.machine.lanes)
     }
 
-    /// Runs task `index` of [`tasks`](Self::tasks).
-    pub(super) fn run_task(&self, call: &Call, index: usize, scratch: &mut [f32]) {
+    /// Runs task `index` of [`tasks`](Self::tasks), multiplying values of `T`: those of the source, unless tiles read a
+    /// padded copy.
+    pub(super) fn run_task<A: Element, T: Factor, D: Element>(
+        &self,
+        call: &Call<A, D>,
+        index: usize,
+        scratch: &mut [f32],
+    ) {
         let (group, chunk) = (index / self.chunks(), index % self.chunks());
         let (outer, inner) = self.units();
         let first = chunk * self.grain;
         let units = first..(outer * inner).min(first + self.grain);
         let panels = &self.panels.list[self.groups[group].clone()];
-        crate::simd::dispatch(self.machine.isa, Task { gather: self, call, panels, units, scratch });
+        let (partial, copy) = scratch.split_at_mut(self.scratch_lens()[0]);
+        let copy = bytemuck::cast_slice_mut::<f32, T>(copy);
+        T::dispatch(self.machine.isa, Task { gather: self, call, panels, units, partial, copy });
     }
 }
 
 /// Some pixels × some panels.
-struct Task<'a> {
+struct Task<'a, A, T, D> {
     gather: &'a Gather,
-    call: &'a Call<'a>,
+    call: &'a Call<'a, A, D>,
     panels: &'a [Panel],
     units: Range<usize>,
-    scratch: &'a mut [f32],
+    /// Sums over earlier blocks, `[panel][pixel][lane]`.
+    partial: &'a mut [f32],
+    copy: &'a mut [T],
+}
+
+/// Where a block stands in the reduction.
+#[derive(Clone, Copy)]
+struct Stage {
+    /// There are sums of blocks before it.
+    resume: bool,
+    /// There is none after it.
+    finish: bool,
 }
 
 /// Where source pixels are: `base` is that of row `first_row`, column `first_col`.
 #[derive(Clone, Copy)]
-struct Source {
-    base: *const f32,
+struct Source<T> {
+    base: *const T,
     image_len: usize,
     first_row: isize,
     first_col: isize,
@@ -322,7 +375,10 @@ struct Source {
     ld: usize,
 }
 
-impl Kernel for Task<'_> {
+/// The pixels of a tile in a row of their own.
+static IN_ORDER: [usize; MAX_PIXELS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+
+impl<A: Element, T: Factor, D: Element> Kernel for Task<'_, A, T, D> {
     type Output = ();
 
     #[inline(always)]
@@ -330,14 +386,14 @@ impl Kernel for Task<'_> {
         let gather = self.gather;
         let mut table = Table::new();
         for (index, block) in gather.blocks.iter().enumerate() {
-            let (resume, finish) = (index > 0, index + 1 == gather.blocks.len());
-            let mut unit = self.units.start;
+            let stage = Stage { resume: index > 0, finish: index + 1 == gather.blocks.len() };
+            let (mut unit, mut done) = (self.units.start, 0);
             while unit < self.units.end {
                 let (_, inner) = gather.units();
                 let (outer, first) = (unit / inner, unit % inner);
                 let count = (inner - first).min(self.units.end - unit);
                 unit += count;
-                let source = self.source(outer, first..first + count);
+                let source = self.source(s, outer, first..first + count);
                 let (start, pixels) = match gather.order {
                     Order::Scan => (first * gather.cols.lines, count * gather.cols.lines),
                     Order::Batch => (first, count),
@@ -346,29 +402,31 @@ impl Kernel for Task<'_> {
                 for tile in 0..tiles {
                     let (from, to) = (tile * pixels / tiles, (tile + 1) * pixels / tiles);
                     table.place(gather, outer, start + from, to - from, &source);
-                    table.lay(gather, block, &source, self.call.zeros.as_ptr());
-                    if gather.prefetch && !resume && tile + 1 < tiles {
+                    table.lay(gather, block, &source, self.call.zeros.as_ptr().cast());
+                    if gather.prefetch && !stage.resume && tile + 1 < tiles {
                         table.prefetch_next(s, block, (tile + 2) * pixels / tiles - to);
                     }
-                    for panel in self.panels {
-                        self.tile(s, &table, block, panel, resume, finish);
+                    for panel in 0..self.panels.len() {
+                        self.tile(s, &table, block, panel, done + from, stage);
                     }
                 }
+                done += pixels;
             }
         }
     }
 }
 
-impl Task<'_> {
+impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
     /// The source of a segment; for padded rows, after copying them.
     #[inline(always)]
-    fn source(&mut self, outer: usize, inner: Range<usize>) -> Source {
+    fn source<S: Simd>(&mut self, s: S, outer: usize, inner: Range<usize>) -> Source<T> {
         let gather = self.gather;
         let (rows, cols, ld) = (&gather.rows, &gather.cols, gather.src_ld);
         let image_len = rows.src_lines * cols.src_lines * ld;
         if !gather.padded {
+            assert_eq!(A::TYPE, T::TYPE, "values are read where they lie");
             let image = if gather.order == Order::Scan { outer * image_len } else { 0 };
-            let base = self.call.src[image..].as_ptr();
+            let base = self.call.src[image..].as_ptr().cast();
             return Source { base, image_len, first_row: 0, first_col: 0, cols: cols.src_lines, ld };
         }
         let channels = gather.panels.group_src;
@@ -382,16 +440,23 @@ impl Task<'_> {
             channels,
             ld,
         };
-        Window { first_row, rows: count, first_col, cols: width }.copy(&image, self.scratch);
-        Source { base: self.scratch.as_ptr(), image_len: 0, first_row, first_col, cols: width, ld: channels }
+        Window { first_row, rows: count, first_col, cols: width }.copy(s, &image, self.copy);
+        Source { base: self.copy.as_ptr(), image_len: 0, first_row, first_col, cols: width, ld: channels }
     }
 
+    /// The tile of the table's pixels, which are those from `pixel` on of the task, for panel `index` of it.
     #[inline(always)]
-    fn tile<S: Simd>(&self, s: S, table: &Table, block: &Block, panel: &Panel, resume: bool, finish: bool) {
-        let call = self.call;
-        let skip = |data: &[f32]| data[panel.dst_channel..].as_ptr();
-        let residual = call.residual.filter(|_| finish);
-        let weights = self.gather.panels.step(panel, block.first);
+    fn tile<S: Simd>(
+        &mut self,
+        s: S,
+        table: &Table<T>,
+        block: &Block,
+        index: usize,
+        pixel: usize,
+        stage: Stage,
+    ) {
+        let (gather, call, panel) = (self.gather, self.call, &self.panels[index]);
+        let weights = gather.panels.step(panel, block.first / gather.pack);
         let reduction = Reduction {
             rows: table.rows.as_ptr(),
             steps: table.steps.as_ptr(),
@@ -400,39 +465,72 @@ impl Task<'_> {
             run: block.run,
             weights: call.packed[weights..].as_ptr(),
         };
-        let sink = Sink {
-            pixels: table.dst.as_ptr(),
-            // SAFETY: the channel lies in pixel 0; no other task writes the pixels of this task's channels.
-            dst: unsafe { call.dst.ptr_at(panel.dst_channel) },
-            dst_ld: call.dst_ld,
-            tail: panel.tail(S::LANES),
-            resume,
-            bias: call.bias.map_or(std::ptr::null(), skip),
-            residual: residual.map_or(std::ptr::null(), |residual| skip(residual.data)),
-            residual_ld: residual.map_or(0, |residual| residual.ld),
-            floor: if finish { call.floor } else { f32::NEG_INFINITY },
+        let (width, tail) = (panel.vectors * S::LANES, panel.tail(S::LANES));
+        let bias = call.bias.map_or(std::ptr::null(), |bias| bias[panel.dst_channel..].as_ptr());
+        let partial = if stage.resume || !stage.finish {
+            self.partial[index * gather.partial_len() + pixel * width..][..table.pixels * width].as_mut_ptr()
+        } else {
+            std::ptr::null_mut()
         };
-        let kernel = match self.gather.product {
-            Product::Dense => tile_fn::<S>(table.pixels, panel.vectors),
-            Product::Depthwise => depthwise::tile_fn::<S>(table.pixels, panel.vectors),
-        };
+        let before = if stage.resume { partial.cast_const() } else { std::ptr::null() };
         // SAFETY: rows come from the source or the zeros, each valid for all channels of a pixel (or, merged,
         // for all of a row's taps); the panel has weights for every step; the destination's pixels were
-        // checked against its length at the start of the run, as those of the residual.
-        unsafe { kernel(s, &reduction, &sink) }
+        // checked against its length at the start of the run, as those of the residual, and no other task writes the
+        // pixels of this task's channels; the partial sums hold the tile.
+        unsafe {
+            if stage.finish {
+                let residual = call.residual;
+                let sink = Sink {
+                    pixels: table.dst.as_ptr(),
+                    dst: call.dst.ptr_at(panel.dst_channel),
+                    dst_ld: call.dst_ld,
+                    tail,
+                    before,
+                    bias,
+                    residual: residual.map_or(std::ptr::null(), |map| map.data[panel.dst_channel..].as_ptr()),
+                    residual_ld: residual.map_or(0, |map| map.ld),
+                    floor: call.floor,
+                };
+                gather.product.tile_fn::<S, T, D>(table.pixels, panel.vectors)(s, &reduction, &sink);
+            } else {
+                let sink = Sink {
+                    pixels: IN_ORDER.as_ptr(),
+                    dst: partial,
+                    dst_ld: width,
+                    tail,
+                    before,
+                    bias,
+                    residual: std::ptr::null(),
+                    residual_ld: 0,
+                    floor: f32::NEG_INFINITY,
+                };
+                gather.product.tile_fn::<S, T, f32>(table.pixels, panel.vectors)(s, &reduction, &sink);
+            }
+        }
+    }
+}
+
+impl Product {
+    /// The kernel of a tile.
+    #[inline(always)]
+    fn tile_fn<S: Simd, T: Factor, D: Element>(self, pixels: usize, vectors: usize) -> TileFn<S, T, D> {
+        match self {
+            Product::Dense => tile_fn::<S, T, D>(pixels, vectors),
+            Product::Depthwise => depthwise::tile_fn::<S, T, D>(pixels, vectors),
+        }
     }
 }
 
 /// Pixels of a tile that follow each other at fixed distances: of one row, or of several images.
 #[derive(Clone, Copy)]
-struct Run {
+struct Run<T> {
     len: usize,
     /// Source row and column under a tap at 0, and from pixel to pixel the columns.
     y: isize,
     x: isize,
     x_step: isize,
     /// The source there, inside or not, and from pixel to pixel the elements.
-    src: *const f32,
+    src: *const T,
     src_step: usize,
 }
 
@@ -440,9 +538,9 @@ struct Run {
 ///
 /// All entries are written [`MAX_PIXELS`] at a time, beyond the pixels of a run, which is faster than counting; the
 /// next run or tap overwrites what is too much.
-struct Table {
+struct Table<T> {
     pixels: usize,
-    runs: [Run; MAX_PIXELS],
+    runs: [Run<T>; MAX_PIXELS],
     run_count: usize,
     /// Index of each pixel in the destination.
     dst: [usize; 2 * MAX_PIXELS],
@@ -450,18 +548,18 @@ struct Table {
     taps: usize,
     /// The step of the reduction each begins at, of the block's first run.
     steps: [usize; MAX_TAPS],
-    rows: [*const f32; (MAX_TAPS + 1) * MAX_PIXELS],
+    rows: [*const T; (MAX_TAPS + 1) * MAX_PIXELS],
 }
 
 /// Writes `first`, `first + step`, … to `MAX_PIXELS` entries from `at`.
 #[inline(always)]
-fn write_pointers(entries: &mut [*const f32], at: usize, first: *const f32, step: usize) {
+fn write_pointers<T>(entries: &mut [*const T], at: usize, first: *const T, step: usize) {
     for (index, entry) in entries[at..at + MAX_PIXELS].iter_mut().enumerate() {
         *entry = first.wrapping_add(index * step);
     }
 }
 
-impl Table {
+impl<T: Factor> Table<T> {
     #[inline(always)]
     fn new() -> Self {
         Self {
@@ -477,7 +575,7 @@ impl Table {
 
     /// Takes `pixels` pixels: from position `first` of image `outer`, or position `outer` of the images from `first`.
     #[inline(always)]
-    fn place(&mut self, gather: &Gather, outer: usize, first: usize, pixels: usize, source: &Source) {
+    fn place(&mut self, gather: &Gather, outer: usize, first: usize, pixels: usize, source: &Source<T>) {
         let (rows, cols) = (&gather.rows, &gather.cols);
         let (image, position) = match gather.order {
             Order::Scan => (outer, first),
@@ -517,25 +615,26 @@ impl Table {
     /// see by itself where the next ones begin.
     #[inline(always)]
     fn prefetch_next<S: Simd>(&self, s: S, block: &Block, count: usize) {
-        /// Floats of a cache line.
-        const LINE: usize = 16;
+        /// Bytes of a cache line.
+        const LINE: usize = 64;
         let (Some(taps), Some(run)) = (self.taps.checked_sub(1), self.runs[..self.run_count].last()) else {
             return;
         };
         let last = self.rows[taps * self.pixels + self.pixels - 1].wrapping_add(block.first);
         for pixel in 1..=count {
-            for value in (0..block.run).step_by(LINE) {
-                s.prefetch(last.wrapping_add(pixel * run.src_step + value));
+            for value in (0..block.run).step_by(LINE / size_of::<T>()) {
+                s.prefetch(last.wrapping_add(pixel * run.src_step + value).cast());
             }
         }
     }
 
     /// Lays out the rows of the block's taps.
     #[inline(always)]
-    fn lay(&mut self, gather: &Gather, block: &Block, source: &Source, zeros: *const f32) {
+    fn lay(&mut self, gather: &Gather, block: &Block, source: &Source<T>, zeros: *const T) {
         let (rows, cols) = (&gather.rows, &gather.cols);
         let in_rows = |y: isize| gather.padded || (y as usize) < rows.src_lines;
         let in_cols = |x: isize| gather.padded || (x as usize) < cols.src_lines;
+        let words = gather.words();
         self.taps = 0;
         for tap in block.taps.clone() {
             let (dy, dx) = (rows.taps[tap / cols.taps.len()], cols.taps[tap % cols.taps.len()]);
@@ -561,7 +660,7 @@ impl Table {
                 at += run.len;
             }
             if live {
-                self.steps[self.taps] = tap * gather.run;
+                self.steps[self.taps] = tap * words;
                 self.taps += 1;
             }
         }

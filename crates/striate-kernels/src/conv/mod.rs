@@ -12,6 +12,12 @@
 //! outer products over pixels. Where 3×3 or 5×5 kernels move by one pixel, Winograd's algorithm runs the same tiles on
 //! transformed maps, with a quarter or 36 % of the products.
 //!
+//! Source and destination consist each of float32 or [bfloat16](crate::Bf16). Where one of them is bfloat16, tiles
+//! multiply pairs of it, weights rounded likewise, and sum them in float32; see [`Simd::dot_bf16`] for what that means
+//! on each instruction set. Weights, bias and their gradients are float32 to the caller.
+//!
+//! [`Simd::dot_bf16`]: crate::simd::Simd::dot_bf16
+//!
 //! Passes take the [`Algorithm`] estimated to be fastest, or the one asked for. What one sees of a plan's choices is
 //! its `describe` and its `candidates`.
 
@@ -35,15 +41,33 @@ pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, MAX_
 pub use pass::{BackwardData, Forward};
 pub use weights::BackwardWeights;
 
-use crate::Pixels;
+use crate::{ElementType, Pixels};
+
+/// How a pass is to be planned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Which algorithm it is to use.
+    pub algorithm: Algorithm,
+    /// What the convolution's source consists of, and its gradient.
+    pub src: ElementType,
+    /// What the convolution's destination consists of, and its gradient.
+    pub dst: ElementType,
+}
+
+impl Options {
+    /// What tiles multiply: float32 only where neither side is bfloat16.
+    fn factors(self) -> ElementType {
+        if self.src == self.dst { self.src } else { ElementType::Bf16 }
+    }
+}
 
 /// What is done to a pass's sums before they are written: `activation(sums + bias + residual)`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Epilogue<'a> {
+pub struct Epilogue<'a, D = f32> {
     /// One number for each channel written.
     pub bias: Option<&'a [f32]>,
     /// A map of the shape written.
-    pub residual: Option<Pixels<'a>>,
+    pub residual: Option<Pixels<'a, D>>,
     /// Applied last.
     pub activation: Activation,
 }

@@ -1,7 +1,7 @@
 //! The register tile of the weights' gradient: a few source channels × a few vectors of destination channels,
 //! summed over pixels.
 
-use super::tile::{instance, load_row, max_pixels};
+use super::tile::{fits, instance, load_row};
 use crate::simd::Simd;
 
 /// A pixel's source under one tap, and its destination.
@@ -32,14 +32,14 @@ pub(crate) type TileFn<S> = unsafe fn(S, &Products);
 
 /// The kernel for `rows` source channels × `vectors` of destination channels.
 pub(crate) fn tile_fn<S: Simd>(rows: usize, vectors: usize) -> TileFn<S> {
-    instance!(tile::<S>, rows, vectors)
+    instance!(tile[S], rows, vectors)
 }
 
 /// # Safety
 /// As [`TileFn`].
 unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, products: &Products) {
     // Tiles that do not fit the registers have no caller; they are not worth their code.
-    if const { ROWS > max_pixels(S::REGISTERS, VECTORS) } {
+    if const { !fits::<S, f32>(ROWS, VECTORS) } {
         return;
     }
     s.vectorize(
@@ -50,7 +50,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, products:
             for index in 0..products.len {
                 let [src, dst] = *products.pairs.add(index);
                 let src = src.wrapping_offset(products.src);
-                let columns = load_row::<S, VECTORS>(s, dst.add(products.dst), products.tail);
+                let columns = load_row::<S, f32, VECTORS>(s, dst.add(products.dst), products.tail);
                 for r in 0..ROWS {
                     let value = s.splat(*src.add(r));
                     for v in 0..VECTORS {
@@ -61,7 +61,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, products:
             if products.resume {
                 for r in 0..ROWS {
                     let row = products.sums.add(r * VECTORS * S::LANES);
-                    let before = load_row::<S, VECTORS>(s, row, S::LANES);
+                    let before = load_row::<S, f32, VECTORS>(s, row, S::LANES);
                     for v in 0..VECTORS {
                         sums[r][v] = s.add(before[v], sums[r][v]);
                     }

@@ -1,10 +1,12 @@
 //! Weights as the tile reads them: panels of a few vectors of written channels, one step of the reduction after
-//! the other.
+//! the other. A step multiplies a word of the source: one float, or two neighbouring bfloat16 of a run, whose weights
+//! are then a pair in the place of a float.
 
 use super::depthwise;
 use super::geometry::Conv2dGeometry;
 use super::tile::Machine;
 use crate::Context;
+use crate::element::Bf16;
 use crate::exec::{SharedMut, for_each_piece};
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::view::extent;
@@ -104,6 +106,10 @@ pub(super) struct Panels {
     /// Lanes of a group: written channels, of all folded pixels.
     group_dst: usize,
     machine: Machine,
+    /// Source values that lie side by side: the read channels of a tap, or of merged taps.
+    run: usize,
+    /// How many of them a word holds; runs begin with a word of their own.
+    pack: usize,
     /// Floats of all panels.
     pub(super) len: usize,
 }
@@ -152,7 +158,33 @@ impl Panels {
                 taps[index % fold * strides.kernel + element] = Some(index / fold);
             }
         }
-        Self { list, fold, taps, tap_count, strides, dst, group_src, group_dst, machine, len: packed }
+        let (run, pack) = (group_src, 1);
+        Self {
+            list,
+            fold,
+            taps,
+            tap_count,
+            strides,
+            dst,
+            group_src,
+            group_dst,
+            machine,
+            run,
+            pack,
+            len: packed,
+        }
+    }
+
+    /// The panels for words of `pack` values, of runs of `run`.
+    pub(super) fn in_words(self, run: usize, pack: usize) -> Self {
+        let mut panels = Self { run, pack, ..self };
+        let steps = panels.steps();
+        panels.len = 0;
+        for panel in &mut panels.list {
+            panel.packed = panels.len;
+            panels.len += steps * panel.vectors * panels.machine.lanes;
+        }
+        panels
     }
 
     /// Vectors of the widest panel.
@@ -160,9 +192,9 @@ impl Panels {
         self.list.first().map_or(1, |panel| panel.vectors)
     }
 
-    /// Steps of the reduction: taps × read channels.
+    /// Steps of the reduction: words of all runs, which are together taps × read channels.
     pub(super) fn steps(&self) -> usize {
-        self.tap_count * self.group_src
+        (self.tap_count * self.group_src).checked_div(self.run).unwrap_or(0) * self.run.div_ceil(self.pack)
     }
 
     /// Where the weights of a panel's step `step` begin.
@@ -184,6 +216,14 @@ impl Panels {
         }
         let packed = SharedMut::new(packed);
         let (panels, channels, count) = (&self.list[..], self.group_src, self.list.len());
+        if self.pack > 1 {
+            // Words are shared by values of different tasks, and not all have a second one.
+            cx.exec.run(count, &|index, _| {
+                let (first, len) = (panels[index].packed, self.step(&panels[index], self.steps()));
+                // SAFETY: each panel is one task's.
+                unsafe { packed.range(first, len - first) }.fill(0.0);
+            });
+        }
         let pack = |panels, channels| {
             dispatch(self.machine.isa, Pack { plan: self, panels, channels, weights, scale, packed });
         };
@@ -314,7 +354,8 @@ impl Kernel for Pack<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (plan, channels) = (self.plan, self.channels.clone());
-        for panel in self.panels.iter().filter(|panel| plan.fold > 1 || panel.tail(S::LANES) < S::LANES) {
+        let partial = |panel: &&Panel| plan.fold > 1 || panel.tail(S::LANES) < S::LANES;
+        for panel in self.panels.iter().filter(|panel| plan.pack == 1 && partial(panel)) {
             for tap in 0..plan.tap_count {
                 let first = plan.step(panel, tap * plan.group_src + channels.start);
                 // SAFETY: these read channels of the panel are this task's own.
@@ -361,6 +402,11 @@ impl Pack<'_> {
         }
         for (row, step) in buffer.chunks_exact(BLOCK).zip(plan.steps_of(block, columns)) {
             let Some(step) = step else { continue };
+            if plan.pack > 1 {
+                let scale = self.scale.map(|scale| &scale[panel.dst_channel + block.written.start..]);
+                self.halves(panel, block, step, &row[..lanes], scale);
+                continue;
+            }
             // SAFETY: a row of these read channels of the panel, this task's own.
             let packed = unsafe { self.packed.range(plan.step(panel, step) + block.lane, lanes) };
             match self.scale {
@@ -373,6 +419,24 @@ impl Pack<'_> {
                         *packed = value * scale;
                     }
                 }
+            }
+        }
+    }
+}
+
+impl Pack<'_> {
+    /// Packs the weights of value `index` of the reduction for some lanes, rounded: halves of words.
+    #[inline(always)]
+    fn halves(&self, panel: &Panel, block: &LaneBlock, index: usize, row: &[f32], scale: Option<&[f32]>) {
+        let Panels { run, pack, .. } = *self.plan;
+        let step = index / run * run.div_ceil(pack) + index % run / pack;
+        let first = self.plan.step(panel, step) + block.lane;
+        for (lane, value) in row.iter().enumerate() {
+            let value = scale.map_or(*value, |scale| value * scale[lane]);
+            // SAFETY: the words lie in the panel, and this half of each belongs to one read channel, this task's own.
+            unsafe {
+                let word = self.packed.ptr_at(first + lane).cast::<Bf16>();
+                *word.add(index % run % pack) = Bf16::from_f32(value);
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Forward and backward-data: sizes checked, and an algorithm chosen.
 
-use super::Epilogue;
-use super::algorithm::{Algorithm, Candidate, PlanError, choose};
+use super::algorithm::{Algorithm, Candidate, PlanError, Refusal, choose};
 use super::axis::Axis;
 use super::direct::Direct;
 use super::gather::Call;
@@ -9,8 +8,10 @@ use super::geometry::{Conv2dGeometry, GeometryError, MAX_PHASES};
 use super::panels::WeightStrides;
 use super::tile::Machine;
 use super::winograd::{Filtering, Winograd};
+use super::{Epilogue, Options};
+use crate::element::{Elements, ElementsMut};
 use crate::exec::SharedMut;
-use crate::{Context, Isa, view::extent};
+use crate::{Bf16, Context, Element, ElementType, Isa, Pixels, view::extent};
 
 /// Floats of packed weights that are likely still in a cache when the pass runs again.
 const WARM_WEIGHTS: usize = 1 << 20;
@@ -23,6 +24,7 @@ pub(super) struct Map {
     pub(super) pixels: usize,
     pub(super) channels: usize,
     pub(super) ld: usize,
+    pub(super) element: ElementType,
 }
 
 /// The algorithm chosen, planned.
@@ -64,17 +66,21 @@ impl Pass {
     /// Every pair of `rows` and `cols` is a phase.
     fn new(
         isa: Isa,
-        algorithm: Algorithm,
+        options: Options,
         g: &Conv2dGeometry,
         (src, dst): (Map, Map),
         (rows, cols): (&[Axis], &[Axis]),
         strides: WeightStrides,
     ) -> Result<Self, PlanError> {
-        let machine = Machine::up_to(isa);
+        let factors = options.factors();
+        let machine = Machine::multiplying(factors, isa);
         let plan = |algorithm| {
             let plan = match algorithm {
                 Algorithm::Winograd => {
                     let filtering = Filtering::of(g)?;
+                    if factors != ElementType::F32 {
+                        return Err(Refusal::Elements { elements: factors });
+                    }
                     let axes = (rows[0].clone(), cols[0].clone());
                     let channels = (src.channels, dst.channels);
                     let plan = Winograd::new(machine, filtering, g.n, axes, src.ld, channels, strides);
@@ -84,7 +90,7 @@ impl Pass {
             };
             Ok((plan.cycles(), plan))
         };
-        let (plan, candidates) = choose(algorithm, plan)?;
+        let (plan, candidates) = choose(options.algorithm, plan)?;
         Ok(Self { plan, candidates, src, dst, weights_len: g.weights_len() })
     }
 
@@ -109,39 +115,87 @@ impl Pass {
         either!(&self.plan, plan => plan.pack(cx, weights, scale, packed));
     }
 
-    fn run(
+    fn run(&self, cx: &Context, operands: Operands, workspace: &mut [f32]) {
+        let (rest, from, to) = (operands.rest, operands.src, operands.dst);
+        match (from, to) {
+            (Elements::F32(src), ElementsMut::F32(dst)) => {
+                let call = self.call(cx, src, rest, dst, workspace);
+                match &self.plan {
+                    Plan::Direct(plan) => plan.run::<f32, f32, f32>(cx, &call, workspace),
+                    Plan::Winograd(plan) => plan.run(cx, &call, workspace),
+                }
+            }
+            (Elements::F32(src), ElementsMut::Bf16(dst)) => {
+                let call = self.call(cx, src, rest, dst, workspace);
+                self.direct().run::<f32, Bf16, Bf16>(cx, &call, workspace);
+            }
+            (Elements::Bf16(src), ElementsMut::F32(dst)) => {
+                let call = self.call(cx, src, rest, dst, workspace);
+                self.direct().run::<Bf16, Bf16, f32>(cx, &call, workspace);
+            }
+            (Elements::Bf16(src), ElementsMut::Bf16(dst)) => {
+                let call = self.call(cx, src, rest, dst, workspace);
+                self.direct().run::<Bf16, Bf16, Bf16>(cx, &call, workspace);
+            }
+        }
+    }
+
+    fn direct(&self) -> &Direct {
+        match &self.plan {
+            Plan::Direct(plan) => plan,
+            Plan::Winograd(_) => unreachable!("winograd is planned for f32 alone"),
+        }
+    }
+
+    /// The data of a run, checked.
+    fn call<'a, A: Element, D: Element>(
         &self,
         cx: &Context,
-        src: &[f32],
-        packed: &[f32],
-        epilogue: &Epilogue,
-        dst: &mut [f32],
-        workspace: &mut [f32],
-    ) {
+        src: &'a [A],
+        rest: Rest<'a>,
+        dst: &'a mut [D],
+        workspace: &[f32],
+    ) -> Call<'a, A, D> {
         let (from, to) = (self.src, self.dst);
+        let (read, written) = (A::TYPE, D::TYPE);
+        assert_eq!((read, written), (from.element, to.element), "elements of source and destination");
         assert!(src.len() >= extent(from.pixels, from.channels, from.ld), "source");
         assert!(dst.len() >= extent(to.pixels, to.channels, to.ld), "destination");
         assert!(workspace.len() >= self.workspace_len(cx.exec.workers()), "workspace");
-        assert_eq!(packed.len(), self.packed_len(), "packed weights");
-        if let Some(bias) = epilogue.bias {
-            assert_eq!(bias.len(), to.channels, "bias");
-        }
-        if let Some(residual) = epilogue.residual {
+        assert_eq!(rest.packed.len(), self.packed_len(), "packed weights");
+        assert!(rest.bias.is_none_or(|bias| bias.len() == to.channels), "bias");
+        let residual = rest.residual.map(|(data, ld)| Pixels::new(data.get::<D>(), ld));
+        if let Some(residual) = residual {
             assert!(residual.ld >= to.channels, "residual pixel distance");
             assert!(residual.data.len() >= extent(to.pixels, to.channels, residual.ld), "residual");
         }
-        let call = Call {
+        Call {
             src,
-            packed,
-            bias: epilogue.bias,
-            residual: epilogue.residual,
-            floor: epilogue.activation.floor(),
+            packed: rest.packed,
+            bias: rest.bias,
+            residual,
+            floor: rest.floor,
             dst: SharedMut::new(dst),
             dst_ld: to.ld,
             zeros: &[],
-        };
-        either!(&self.plan, plan => plan.run(cx, &call, workspace));
+        }
     }
+}
+
+/// What a run is given, of whatever elements.
+struct Operands<'a> {
+    src: Elements<'a>,
+    dst: ElementsMut<'a>,
+    rest: Rest<'a>,
+}
+
+/// What a run is given beside source and destination.
+struct Rest<'a> {
+    packed: &'a [f32],
+    bias: Option<&'a [f32]>,
+    /// With its pixel distance.
+    residual: Option<(Elements<'a>, usize)>,
+    floor: f32,
 }
 
 /// The pass's public face, once for each.
@@ -173,14 +227,27 @@ macro_rules! pass {
                 dst_ld: usize,
                 algorithm: Algorithm,
             ) -> Result<Self, PlanError> {
-                g.validate_views(src_ld, dst_ld)?;
-                let src = Map { pixels: g.n * g.ih * g.iw, channels: g.ic, ld: src_ld };
-                let dst = Map { pixels: g.n * g.oh() * g.ow(), channels: g.oc, ld: dst_ld };
-                let new: fn(Isa, Algorithm, &Conv2dGeometry, Map, Map) -> Result<Pass, PlanError> = $new;
-                Ok(Self(new(isa, algorithm, g, src, dst)?))
+                Self::with(isa, g, src_ld, dst_ld, Options { algorithm, ..Options::default() })
             }
 
-            /// Length of the packed weights, in floats.
+            /// As [`new`](Self::new), with the algorithm and the elements asked for.
+            pub fn with(
+                isa: Isa,
+                g: &Conv2dGeometry,
+                src_ld: usize,
+                dst_ld: usize,
+                options: Options,
+            ) -> Result<Self, PlanError> {
+                g.validate_views(src_ld, dst_ld)?;
+                let (pixels, element) = (g.n * g.ih * g.iw, options.src);
+                let src = Map { pixels, channels: g.ic, ld: src_ld, element };
+                let (pixels, element) = (g.n * g.oh() * g.ow(), options.dst);
+                let dst = Map { pixels, channels: g.oc, ld: dst_ld, element };
+                let new: fn(Isa, Options, &Conv2dGeometry, Map, Map) -> Result<Pass, PlanError> = $new;
+                Ok(Self(new(isa, options, g, src, dst)?))
+            }
+
+            /// Length of the packed weights, in floats, whatever they hold.
             pub fn packed_len(&self) -> usize {
                 self.0.packed_len()
             }
@@ -206,17 +273,21 @@ macro_rules! pass {
             #[doc = "is overwritten, what lies between pixels is left alone."]
             #[doc = ""]
             #[doc = "# Panics"]
-            #[doc = "Where a slice is too short for the geometry."]
-            pub fn run(
+            #[doc = "Where a slice is too short for the geometry, or consists of other elements than were planned."]
+            pub fn run<A: Element, D: Element>(
                 &self,
                 cx: &Context,
-                src: &[f32],
+                src: &[A],
                 packed: &[f32],
-                epilogue: &Epilogue,
-                dst: &mut [f32],
+                epilogue: &Epilogue<D>,
+                dst: &mut [D],
                 workspace: &mut [f32],
             ) {
-                self.0.run(cx, src, packed, epilogue, dst, workspace);
+                let residual = epilogue.residual.map(|map| (Elements::of(map.data), map.ld));
+                let (bias, floor) = (epilogue.bias, epilogue.activation.floor());
+                let rest = Rest { packed, bias, residual, floor };
+                let operands = Operands { src: Elements::of(src), dst: ElementsMut::of(dst), rest };
+                self.0.run(cx, operands, workspace);
             }
 
             /// Algorithm and tile (pixels × channels), in words.
@@ -235,9 +306,9 @@ macro_rules! pass {
 pass! {
     /// The forward pass of a convolution: (n, ic, ih, iw) to (n, oc, oh, ow).
     Forward: "src" -> "dst",
-    |isa, algorithm, g, src, dst| {
+    |isa, options, g, src, dst| {
         let (rows, cols) = Axis::forward_pair(g);
-        Pass::new(isa, algorithm, g, (src, dst), (&[rows], &[cols]), WeightStrides::forward(g))
+        Pass::new(isa, options, g, (src, dst), (&[rows], &[cols]), WeightStrides::forward(g))
     }
 }
 
@@ -249,7 +320,7 @@ pass! {
     /// stride 1. `src_ld` and `dst_ld` are those of the convolution's source and destination, though the pass
     /// reads the latter and writes the former.
     BackwardData: "d_dst" -> "d_src",
-    |isa, algorithm, g, src, dst| {
+    |isa, options, g, src, dst| {
         let phases = g.sh.min(g.ih).saturating_mul(g.sw.min(g.iw));
         if phases > MAX_PHASES {
             return Err(GeometryError::Phases { sh: g.sh, sw: g.sw, phases }.into());
@@ -257,6 +328,6 @@ pass! {
         let rows = Axis::backward_phases((g.ih, g.oh()), g.kh, g.sh, g.dh, g.pt);
         let cols = Axis::backward_phases((g.iw, g.ow()), g.kw, g.sw, g.dw, g.pl);
         let strides = WeightStrides::forward(g).transposed();
-        Pass::new(isa, algorithm, g, (dst, src), (&rows, &cols), strides)
+        Pass::new(isa, options, g, (dst, src), (&rows, &cols), strides)
     }
 }

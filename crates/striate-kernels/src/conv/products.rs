@@ -294,7 +294,7 @@ impl Kernel for Task<'_> {
                 let count = plan.band_rows().min(plan.rows.lines - row).min(slice.end - unit);
                 for col in (0..plan.cols.lines).step_by(plan.band_cols()) {
                     let cols = col..plan.cols.lines.min(col + plan.band_cols());
-                    let chunk = self.copy_src(image, row..row + count, cols);
+                    let chunk = self.copy_src(s, image, row..row + count, cols);
                     self.sum(s, chunk, resume);
                     resume = true;
                 }
@@ -329,12 +329,12 @@ impl Kernel for Task<'_> {
 impl Task<'_> {
     /// The pixels of some rows and columns of an image, their source copied.
     #[inline(always)]
-    fn copy_src(&mut self, image: usize, rows: Range<usize>, cols: Range<usize>) -> Chunk {
+    fn copy_src<S: Simd>(&mut self, s: S, image: usize, rows: Range<usize>, cols: Range<usize>) -> Chunk {
         let (plan, g) = (self.plan, &self.plan.g);
         let window = plan.window(rows.clone(), cols.clone());
         let data = &self.src[image * g.ih * g.iw * plan.src_ld..];
         let source = Image { data, rows: g.ih, cols: g.iw, channels: g.ic, ld: plan.src_ld };
-        window.copy(&source, self.src_copy);
+        window.copy(s, &source, self.src_copy);
         let (row_len, ld) = (window.cols * g.ic, g.ic);
         let origin = -(window.first_row * row_len as isize + window.first_col * ld as isize);
         Chunk {

@@ -1,10 +1,13 @@
 //! The register tile: a few pixels × a few vectors of channels, accumulated over taps and source channels.
 //!
 //! `pixels` rows and `vectors` columns of accumulators stay in registers for the whole reduction; each step loads
-//! `vectors` vectors of packed weights and broadcasts one source value per pixel. Source rows come through
-//! pointers, one per pixel and tap, so that padding, strides, dilation and batch are the caller's affair.
+//! `vectors` vectors of packed weights and broadcasts one word of source values per pixel: a float, or a pair of
+//! bfloat16. Source rows come through pointers, one per pixel and tap, so that padding, strides, dilation and batch are
+//! the caller's affair.
 
-use crate::simd::{Isa, Kernel, Simd, dispatch};
+use crate::element::{Bf16, Element, ElementType};
+use crate::simd::{Isa, Kernel, Simd, dispatch, dispatch_dot};
+use std::mem::MaybeUninit;
 
 /// The most pixels of any tile; also keeps rows that lie 4 KiB apart from crowding one set of the L1 cache.
 pub(crate) const MAX_PIXELS: usize = 12;
@@ -13,21 +16,91 @@ pub(crate) const MAX_LANES: usize = 16;
 /// The most vectors of any tile.
 pub(crate) const MAX_VECTORS: usize = 4;
 
-/// The instance of a kernel generic over the instruction set, rows and vectors for numbers known at run time.
+/// The instance of a kernel, generic over some types, rows and vectors, for numbers known at run time.
 macro_rules! instance {
-    ($kernel:ident::<$s:ident>, $rows:expr, $vectors:expr) => {
+    ($kernel:ident $types:tt, $rows:expr, $vectors:expr) => {
         match $vectors {
-            1 => instance!(row $kernel::<$s>, $rows, 1, 1 2 3 4 5 6 7 8 9 10 11 12),
-            2 => instance!(row $kernel::<$s>, $rows, 2, 1 2 3 4 5 6 7 8 9 10 11 12),
-            3 => instance!(row $kernel::<$s>, $rows, 3, 1 2 3 4 5 6 7 8 9 10 11 12),
-            _ => instance!(row $kernel::<$s>, $rows, 4, 1 2 3 4 5 6 7 8 9 10 11 12),
+            1 => instance!(row $kernel $types, $rows, 1, 1 2 3 4 5 6 7 8 9 10 11 12),
+            2 => instance!(row $kernel $types, $rows, 2, 1 2 3 4 5 6 7 8 9 10 11 12),
+            3 => instance!(row $kernel $types, $rows, 3, 1 2 3 4 5 6 7 8 9 10 11 12),
+            _ => instance!(row $kernel $types, $rows, 4, 1 2 3 4 5 6 7 8 9 10 11 12),
         }
     };
-    (row $kernel:ident::<$s:ident>, $rows:expr, $vectors:literal, $($n:literal)*) => {
-        [$($kernel::<$s, $n, $vectors>),*][$rows - 1]
+    (row $kernel:ident $types:tt, $rows:expr, $vectors:literal, $($n:literal)*) => {
+        [$(instance!(one $kernel $types, $n, $vectors)),*][$rows - 1]
+    };
+    (one $kernel:ident [$($type:ident),*], $n:literal, $vectors:literal) => {
+        $kernel::<$($type,)* $n, $vectors>
     };
 }
 pub(crate) use instance;
+
+/// An element that tiles multiply, word by word.
+pub(crate) trait Factor: Element {
+    /// Values of a word.
+    const PACK: usize;
+
+    /// Runs a kernel that multiplies such words.
+    fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output;
+    /// The word at `src` in all lanes.
+    ///
+    /// # Safety
+    /// `src` must be readable for a word.
+    unsafe fn splat<S: Simd>(s: S, src: *const Self) -> S::F;
+    /// The first value at `src` in all lanes, the others of the word zero.
+    ///
+    /// # Safety
+    /// `src` must be readable for a value.
+    unsafe fn splat_first<S: Simd>(s: S, src: *const Self) -> S::F;
+    /// `sum` + Σ of the products of the words' values.
+    fn mul_add<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F;
+}
+
+impl Factor for f32 {
+    const PACK: usize = 1;
+
+    #[inline(always)]
+    fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+        dispatch(isa, kernel)
+    }
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(s: S, src: *const f32) -> S::F {
+        // SAFETY: the caller's contract.
+        s.splat(unsafe { *src })
+    }
+    #[inline(always)]
+    unsafe fn splat_first<S: Simd>(s: S, src: *const f32) -> S::F {
+        // SAFETY: the caller's contract.
+        s.splat(unsafe { *src })
+    }
+    #[inline(always)]
+    fn mul_add<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F {
+        s.mul_add(a, b, sum)
+    }
+}
+
+impl Factor for Bf16 {
+    const PACK: usize = 2;
+
+    #[inline(always)]
+    fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+        dispatch_dot(isa, kernel)
+    }
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(s: S, src: *const Bf16) -> S::F {
+        // SAFETY: the caller's contract.
+        s.splat(unsafe { src.cast::<f32>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn splat_first<S: Simd>(s: S, src: *const Bf16) -> S::F {
+        // SAFETY: the caller's contract.
+        s.splat(bytemuck::cast([unsafe { *src }, Bf16::ZERO]))
+    }
+    #[inline(always)]
+    fn mul_add<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F {
+        s.dot_bf16(sum, a, b)
+    }
+}
 
 /// What an instruction set offers to tiles.
 #[derive(Clone, Copy, Debug)]
@@ -36,22 +109,40 @@ pub(crate) struct Machine {
     pub(crate) isa: Isa,
     /// Floats in a vector.
     pub(crate) lanes: usize,
+    /// What tiles multiply.
+    pub(super) factors: ElementType,
     registers: usize,
+    /// Registers, and multiply-adds, that a word takes.
+    pub(super) parts: usize,
 }
 
 impl Machine {
-    /// That of the strongest instruction set present which does not exceed `cap`.
+    /// That of the strongest instruction set present which does not exceed `cap`, to multiply floats.
     pub(crate) fn up_to(cap: Isa) -> Self {
-        struct Properties;
-        impl Kernel for Properties {
+        Self::multiplying(ElementType::F32, cap)
+    }
+
+    /// As [`up_to`](Self::up_to), to multiply such elements.
+    pub(super) fn multiplying(factors: ElementType, cap: Isa) -> Self {
+        struct Properties<T>(std::marker::PhantomData<T>);
+        impl<T: Factor> Kernel for Properties<T> {
             type Output = Machine;
             #[inline(always)]
             fn run<S: Simd>(self, _: S) -> Machine {
                 const { assert!(S::LANES <= MAX_LANES) };
-                Machine { isa: S::ISA, lanes: S::LANES, registers: S::REGISTERS }
+                let parts = parts::<S, T>();
+                Machine { isa: S::ISA, lanes: S::LANES, factors: T::TYPE, registers: S::REGISTERS, parts }
             }
         }
-        dispatch(cap, Properties)
+        match factors {
+            ElementType::F32 => f32::dispatch(cap, Properties::<f32>(std::marker::PhantomData)),
+            ElementType::Bf16 => Bf16::dispatch(cap, Properties::<Bf16>(std::marker::PhantomData)),
+        }
+    }
+
+    /// Values of a word that tiles multiply.
+    pub(super) fn pack(self) -> usize {
+        ElementType::F32.size() / self.factors.size()
     }
 
     /// Vectors of the widest tile: where broadcasts and loads keep pace with the multiply-adds.
@@ -61,21 +152,31 @@ impl Machine {
 
     /// Pixels of the tallest tile `vectors` wide.
     pub(crate) fn max_pixels(self, vectors: usize) -> usize {
-        max_pixels(self.registers, vectors)
+        max_pixels(self.registers, self.parts, vectors)
     }
 }
 
+/// Registers, and multiply-adds, that a word takes: two where pairs are taken apart.
+const fn parts<S: Simd, T: Factor>() -> usize {
+    if T::PACK == 1 || S::HAS_DOT { 1 } else { T::PACK }
+}
+
 /// Accumulators, the vectors of weights and one broadcast must fit the registers.
-pub(crate) const fn max_pixels(registers: usize, vectors: usize) -> usize {
-    let fit = (registers - vectors - 1) / vectors;
+const fn max_pixels(registers: usize, parts: usize, vectors: usize) -> usize {
+    let fit = (registers - parts * (vectors + 1)) / vectors;
     if fit < MAX_PIXELS { fit } else { MAX_PIXELS }
+}
+
+/// Whether a tile fits the registers.
+pub(crate) const fn fits<S: Simd, T: Factor>(pixels: usize, vectors: usize) -> bool {
+    pixels <= max_pixels(S::REGISTERS, parts::<S, T>(), vectors)
 }
 
 /// What a tile accumulates: `taps` runs of `run` source values per pixel, and the panel of weights for them.
 #[derive(Clone, Copy)]
-pub(super) struct Reduction {
+pub(super) struct Reduction<T> {
     /// `rows[tap * pixels + pixel]`: the values of that tap.
-    pub(super) rows: *const *const f32,
+    pub(super) rows: *const *const T,
     /// `steps[tap]`: which step of the reduction the tap's run begins at.
     pub(super) steps: *const usize,
     /// How many taps.
@@ -84,27 +185,27 @@ pub(super) struct Reduction {
     pub(super) first: usize,
     /// Values of a run.
     pub(super) run: usize,
-    /// The panel, `vectors` vectors a step.
+    /// The panel, `vectors` vectors of words a step.
     pub(super) weights: *const f32,
 }
 
 /// Where a tile's sums begin and end.
 #[derive(Clone, Copy)]
-pub(super) struct Sink {
+pub(super) struct Sink<D> {
     /// Indices of the tile's pixels in `dst` and `residual`.
     pub(super) pixels: *const usize,
     /// The panel's first channel of pixel 0.
-    pub(super) dst: *mut f32,
+    pub(super) dst: *mut D,
     /// Pixel distance of `dst`.
     pub(super) dst_ld: usize,
     /// Lanes of the last vector, at least 1.
     pub(super) tail: usize,
-    /// Sums begin with what `dst` holds; else with `bias`.
-    pub(super) resume: bool,
+    /// What the sums begin with, whole vectors for each pixel of the tile; null for `bias`.
+    pub(super) before: *const f32,
     /// The panel's bias; null for zeros.
     pub(super) bias: *const f32,
     /// Added at the end, laid out as `dst`; null for none.
-    pub(super) residual: *const f32,
+    pub(super) residual: *const D,
     /// Pixel distance of `residual`.
     pub(super) residual_ld: usize,
     /// The least value to leave: 0 rectifies, −∞ leaves all.
@@ -114,24 +215,29 @@ pub(super) struct Sink {
 /// Computes one tile with the given vectors.
 ///
 /// # Safety
-/// All rows, weights, `dst` pixels and, unless null, bias and residual pixels must be valid for the tile's extent.
-pub(super) type TileFn<S> = unsafe fn(S, &Reduction, &Sink);
+/// All rows, weights, `dst` pixels and, unless null, sums before, bias and residual pixels must be valid for the tile's
+/// extent.
+pub(super) type TileFn<S, T, D> = unsafe fn(S, &Reduction<T>, &Sink<D>);
 
 /// The kernel for a tile of `pixels` × `vectors`, within the machine's limits.
-pub(super) fn tile_fn<S: Simd>(pixels: usize, vectors: usize) -> TileFn<S> {
-    debug_assert!((1..=max_pixels(S::REGISTERS, vectors)).contains(&pixels), "{pixels}x{vectors}");
-    instance!(tile::<S>, pixels, vectors)
+pub(super) fn tile_fn<S: Simd, T: Factor, D: Element>(pixels: usize, vectors: usize) -> TileFn<S, T, D> {
+    debug_assert!(pixels >= 1 && fits::<S, T>(pixels, vectors), "{pixels}x{vectors}");
+    instance!(tile [S, T, D], pixels, vectors)
 }
 
 /// # Safety
 /// As [`TileFn`].
-unsafe fn tile<S: Simd, const PIXELS: usize, const VECTORS: usize>(s: S, r: &Reduction, sink: &Sink) {
+unsafe fn tile<S: Simd, T: Factor, D: Element, const PIXELS: usize, const VECTORS: usize>(
+    s: S,
+    r: &Reduction<T>,
+    sink: &Sink<D>,
+) {
     // Tiles that do not fit the registers have no caller; they are not worth their code.
-    if const { PIXELS <= max_pixels(S::REGISTERS, VECTORS) } {
+    if const { fits::<S, T>(PIXELS, VECTORS) } {
         s.vectorize(
             #[inline(always)]
             // SAFETY: the caller's contract.
-            || unsafe { accumulate::<S, PIXELS, VECTORS>(s, r, sink) },
+            || unsafe { accumulate::<S, T, D, PIXELS, VECTORS>(s, r, sink) },
         )
     }
 }
@@ -139,29 +245,40 @@ unsafe fn tile<S: Simd, const PIXELS: usize, const VECTORS: usize>(s: S, r: &Red
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const PIXELS: usize, const VECTORS: usize>(s: S, r: &Reduction, sink: &Sink) {
+unsafe fn accumulate<S: Simd, T: Factor, D: Element, const PIXELS: usize, const VECTORS: usize>(
+    s: S,
+    r: &Reduction<T>,
+    sink: &Sink<D>,
+) {
     // SAFETY: the rows hold `first + run` values and the panel `vectors` vectors for each step, by the caller's
     // contract.
     unsafe {
-        let mut sums = begin::<S, PIXELS, VECTORS>(s, sink);
+        let mut sums = begin::<S, D, PIXELS, VECTORS>(s, sink);
         for tap in 0..r.taps {
-            let mut rows = [std::ptr::null::<f32>(); PIXELS];
+            let mut rows = [std::ptr::null::<T>(); PIXELS];
             for p in 0..PIXELS {
                 rows[p] = (*r.rows.add(tap * PIXELS + p)).add(r.first);
             }
             let mut weights = r.weights.add(*r.steps.add(tap) * VECTORS * S::LANES);
-            for step in 0..r.run {
-                let mut columns = [s.zero(); VECTORS];
-                for v in 0..VECTORS {
-                    columns[v] = s.load(weights.add(v * S::LANES));
-                }
+            for step in 0..r.run / T::PACK {
+                let columns = load_row::<S, f32, VECTORS>(s, weights, S::LANES);
                 for p in 0..PIXELS {
-                    let value = s.splat(*rows[p].add(step));
+                    let value = T::splat(s, rows[p].add(step * T::PACK));
                     for v in 0..VECTORS {
-                        sums[p][v] = s.mul_add(value, columns[v], sums[p][v]);
+                        sums[p][v] = T::mul_add(s, value, columns[v], sums[p][v]);
                     }
                 }
                 weights = weights.add(VECTORS * S::LANES);
+            }
+            // What lies beyond an odd run may be anything: it is not read.
+            if T::PACK > 1 && !r.run.is_multiple_of(T::PACK) {
+                let columns = load_row::<S, f32, VECTORS>(s, weights, S::LANES);
+                for p in 0..PIXELS {
+                    let value = T::splat_first(s, rows[p].add(r.run - 1));
+                    for v in 0..VECTORS {
+                        sums[p][v] = T::mul_add(s, value, columns[v], sums[p][v]);
+                    }
+                }
             }
         }
         finish(s, sink, sums);
@@ -173,20 +290,21 @@ unsafe fn accumulate<S: Simd, const PIXELS: usize, const VECTORS: usize>(s: S, r
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-pub(super) unsafe fn begin<S: Simd, const PIXELS: usize, const VECTORS: usize>(
+pub(super) unsafe fn begin<S: Simd, D: Element, const PIXELS: usize, const VECTORS: usize>(
     s: S,
-    sink: &Sink,
+    sink: &Sink<D>,
 ) -> [[S::F; VECTORS]; PIXELS] {
-    // SAFETY: the destination and the bias hold `VECTORS - 1` vectors and `tail` lanes, by the caller's contract.
+    // SAFETY: the bias holds `VECTORS - 1` vectors and `tail` lanes, the sums before whole vectors, by the caller's
+    // contract.
     unsafe {
         let mut sums = [[s.zero(); VECTORS]; PIXELS];
-        if sink.resume {
+        if !sink.before.is_null() {
             for p in 0..PIXELS {
-                let dst = sink.dst.add(*sink.pixels.add(p) * sink.dst_ld);
-                sums[p] = load_row::<S, VECTORS>(s, dst, sink.tail);
+                let before = sink.before.add(p * VECTORS * S::LANES);
+                sums[p] = load_row::<S, f32, VECTORS>(s, before, S::LANES);
             }
         } else if !sink.bias.is_null() {
-            sums = [load_row::<S, VECTORS>(s, sink.bias, sink.tail); PIXELS];
+            sums = [load_row::<S, f32, VECTORS>(s, sink.bias, sink.tail); PIXELS];
         }
         sums
     }
@@ -197,17 +315,49 @@ pub(super) unsafe fn begin<S: Simd, const PIXELS: usize, const VECTORS: usize>(
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-pub(super) unsafe fn finish<S: Simd, const PIXELS: usize, const VECTORS: usize>(
+pub(super) unsafe fn finish<S: Simd, D: Element, const PIXELS: usize, const VECTORS: usize>(
     s: S,
-    sink: &Sink,
+    sink: &Sink<D>,
     mut sums: [[S::F; VECTORS]; PIXELS],
 ) {
+    // Rounding is too much code to repeat for each vector: such sums are finished in a loop, and would be kept in
+    // memory throughout if it took them from their registers.
+    if const { !matches!(D::TYPE, ElementType::F32) } {
+        let mut held = MaybeUninit::<[[S::F; VECTORS]; PIXELS]>::uninit();
+        let held = held.as_mut_ptr().cast::<S::F>();
+        for p in 0..PIXELS {
+            for v in 0..VECTORS {
+                // SAFETY: element v of row p.
+                unsafe { held.add(p * VECTORS + v).write(sums[p][v]) };
+            }
+        }
+        let floor = s.splat(sink.floor);
+        for p in 0..PIXELS {
+            for v in 0..VECTORS {
+                let len = if v + 1 < VECTORS { S::LANES } else { sink.tail };
+                // SAFETY: written above; the destination and the residual hold `len` elements there, by the caller's
+                // contract.
+                unsafe {
+                    let pixel = *sink.pixels.add(p);
+                    let mut value = *held.add(p * VECTORS + v);
+                    if !sink.residual.is_null() {
+                        let residual = sink.residual.add(pixel * sink.residual_ld + v * S::LANES);
+                        value = s.add(value, s.load_up_to(residual, len));
+                    }
+                    // The sum comes second: where it is NaN it stays.
+                    let value = s.max(floor, value);
+                    s.store_up_to(sink.dst.add(pixel * sink.dst_ld + v * S::LANES), value, len);
+                }
+            }
+        }
+        return;
+    }
     // SAFETY: the destination and the residual hold `VECTORS - 1` vectors and `tail` lanes, by the caller's contract.
     unsafe {
         if !sink.residual.is_null() {
             for p in 0..PIXELS {
                 let residual = sink.residual.add(*sink.pixels.add(p) * sink.residual_ld);
-                let residual = load_row::<S, VECTORS>(s, residual, sink.tail);
+                let residual = load_row::<S, D, VECTORS>(s, residual, sink.tail);
                 for v in 0..VECTORS {
                     sums[p][v] = s.add(sums[p][v], residual[v]);
                 }
@@ -217,7 +367,7 @@ pub(super) unsafe fn finish<S: Simd, const PIXELS: usize, const VECTORS: usize>(
         for p in 0..PIXELS {
             let dst = sink.dst.add(*sink.pixels.add(p) * sink.dst_ld);
             for v in 0..VECTORS {
-                // The sum comes second: where it is NaN it stays.
+                // As above.
                 let value = s.max(floor, sums[p][v]);
                 if v + 1 < VECTORS || sink.tail == S::LANES {
                     s.store(dst.add(v * S::LANES), value);
@@ -234,9 +384,9 @@ pub(super) unsafe fn finish<S: Simd, const PIXELS: usize, const VECTORS: usize>(
 /// # Safety
 /// `src` must be readable that far.
 #[inline(always)]
-pub(super) unsafe fn load_row<S: Simd, const VECTORS: usize>(
+pub(super) unsafe fn load_row<S: Simd, E: Element, const VECTORS: usize>(
     s: S,
-    src: *const f32,
+    src: *const E,
     tail: usize,
 ) -> [S::F; VECTORS] {
     let mut row = [s.zero(); VECTORS];

@@ -1,7 +1,7 @@
 //! The register tile of dot products: a few rows of the source × a few rows of the weights, both read along their
 //! features.
 
-use crate::conv::tile::{instance, max_pixels};
+use crate::conv::tile::{fits, instance};
 use crate::simd::Simd;
 
 /// Rows whose dot products a tile takes.
@@ -30,15 +30,15 @@ pub(super) type TileFn<S> = unsafe fn(S, &Dots);
 
 /// The kernel for `images` rows of the source × `rows` of the weights.
 pub(super) fn tile_fn<S: Simd>(images: usize, rows: usize) -> TileFn<S> {
-    debug_assert!((1..=max_pixels(S::REGISTERS, rows)).contains(&images), "{images}x{rows}");
-    instance!(tile::<S>, images, rows)
+    debug_assert!(images >= 1 && fits::<S, f32>(images, rows), "{images}x{rows}");
+    instance!(tile[S], images, rows)
 }
 
 /// # Safety
 /// As [`TileFn`].
 unsafe fn tile<S: Simd, const IMAGES: usize, const ROWS: usize>(s: S, dots: &Dots) {
     // Tiles that do not fit the registers have no caller; they are not worth their code.
-    if const { IMAGES > max_pixels(S::REGISTERS, ROWS) } {
+    if const { !fits::<S, f32>(IMAGES, ROWS) } {
         return;
     }
     s.vectorize(

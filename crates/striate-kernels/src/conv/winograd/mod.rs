@@ -401,13 +401,13 @@ impl Kernel for Multiply<'_> {
                     dst: step.data(plan.products(index) + point * plan.dst_point() + from * width),
                     dst_ld: width,
                     tail: S::LANES,
-                    resume: false,
+                    before: std::ptr::null(),
                     bias: std::ptr::null(),
                     residual: std::ptr::null(),
                     residual_ld: 0,
                     floor: f32::NEG_INFINITY,
                 };
-                tile_fn::<S>(to - from, panel.vectors)(s, &reduction, &sink);
+                tile_fn::<S, f32, f32>(to - from, panel.vectors)(s, &reduction, &sink);
             }
         }
     }
