@@ -1,7 +1,6 @@
 //! The algorithms a gather has to choose from, and why one is not taken.
 
 use super::geometry::GeometryError;
-use crate::ElementType;
 use std::fmt;
 use std::str::FromStr;
 
@@ -78,12 +77,6 @@ pub enum Refusal {
         dh: usize,
         /// Horizontal dilation.
         dw: usize,
-    },
-    /// Source or destination is bfloat16.
-    #[error("{elements} is multiplied, not f32")]
-    Elements {
-        /// What tiles multiply.
-        elements: ElementType,
     },
     /// There are groups.
     #[error("there are {groups} groups, not 1")]

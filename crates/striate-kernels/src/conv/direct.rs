@@ -112,9 +112,7 @@ impl Direct {
         }
         let (from, copy) = (self.src, bytemuck::cast_slice_mut::<f32, T>(copy));
         cast(cx, Pixels::new(call.src, from.ld), PixelsMut::new(copy, from.ld), from.pixels, from.channels);
-        let Call { packed, bias, residual, floor, dst, dst_ld, zeros, .. } = *call;
-        let call = Call { src: &*copy, packed, bias, residual, floor, dst, dst_ld, zeros };
-        self.gather::<T, T, D>(cx, &call, workspace);
+        self.gather::<T, T, D>(cx, &call.with_source(copy), workspace);
     }
 
     /// As [`run`](Self::run), of a source that tiles can read.

@@ -91,6 +91,14 @@ pub(super) struct Call<'a, A = f32, D = f32> {
     pub(super) zeros: &'a [f32],
 }
 
+impl<'a, A, D: Copy> Call<'a, A, D> {
+    /// The call with another source.
+    pub(super) fn with_source<B>(&self, src: &'a [B]) -> Call<'a, B, D> {
+        let Self { packed, bias, residual, floor, dst, dst_ld, zeros, .. } = *self;
+        Call { src, packed, bias, residual, floor, dst, dst_ld, zeros }
+    }
+}
+
 impl Gather {
     /// Plans a gather over `n` images, its pixels `src_ld` apart.
     pub(super) fn new(

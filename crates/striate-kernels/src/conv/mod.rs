@@ -12,9 +12,10 @@
 //! outer products over pixels. Where 3×3 or 5×5 kernels move by one pixel, Winograd's algorithm runs the same tiles on
 //! transformed maps, with a quarter or 36 % of the products.
 //!
-//! Source and destination consist each of float32 or [bfloat16](crate::Bf16). Where one of them is bfloat16, tiles
-//! multiply pairs of it, weights rounded likewise, and sum them in float32; see [`Simd::dot_bf16`] for what that means
-//! on each instruction set. Weights, bias and their gradients are float32 to the caller.
+//! Source and destination consist each of float32 or [bfloat16](crate::Bf16). Where one of them is bfloat16, direct
+//! tiles multiply pairs of it, weights rounded likewise, and sum them in float32; see [`Simd::dot_bf16`] for what that
+//! means on each instruction set. Winograd's algorithm, whose transformed maps bear no such rounding, and depthwise tiles
+//! widen it. Weights, bias and their gradients are float32 to the caller.
 //!
 //! [`Simd::dot_bf16`]: crate::simd::Simd::dot_bf16
 //!

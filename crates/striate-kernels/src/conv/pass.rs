@@ -1,12 +1,12 @@
 //! Forward and backward-data: sizes checked, and an algorithm chosen.
 
-use super::algorithm::{Algorithm, Candidate, PlanError, Refusal, choose};
+use super::algorithm::{Algorithm, Candidate, PlanError, choose};
 use super::axis::Axis;
 use super::direct::Direct;
 use super::gather::Call;
 use super::geometry::{Conv2dGeometry, GeometryError, MAX_PHASES};
 use super::panels::WeightStrides;
-use super::tile::Machine;
+use super::tile::{Factor, Machine};
 use super::winograd::{Filtering, Winograd};
 use super::{Epilogue, Options};
 use crate::element::{Elements, ElementsMut};
@@ -72,21 +72,20 @@ impl Pass {
         (rows, cols): (&[Axis], &[Axis]),
         strides: WeightStrides,
     ) -> Result<Self, PlanError> {
-        let factors = options.factors();
-        let machine = Machine::multiplying(factors, isa);
         let plan = |algorithm| {
             let plan = match algorithm {
                 Algorithm::Winograd => {
                     let filtering = Filtering::of(g)?;
-                    if factors != ElementType::F32 {
-                        return Err(Refusal::Elements { elements: factors });
-                    }
                     let axes = (rows[0].clone(), cols[0].clone());
                     let channels = (src.channels, dst.channels);
+                    let machine = Machine::up_to(isa);
                     let plan = Winograd::new(machine, filtering, g.n, axes, src.ld, channels, strides);
                     Plan::Winograd(Box::new(plan))
                 }
-                _ => Plan::Direct(Direct::new(machine, g, (src, dst), (rows, cols), strides)),
+                _ => {
+                    let machine = Machine::multiplying(options.factors(), isa);
+                    Plan::Direct(Direct::new(machine, g, (src, dst), (rows, cols), strides))
+                }
             };
             Ok((plan.cycles(), plan))
         };
@@ -116,68 +115,51 @@ impl Pass {
     }
 
     fn run(&self, cx: &Context, operands: Operands, workspace: &mut [f32]) {
-        let (rest, from, to) = (operands.rest, operands.src, operands.dst);
-        match (from, to) {
+        let Operands { src, dst, rest } = operands;
+        match (src, dst) {
             (Elements::F32(src), ElementsMut::F32(dst)) => {
-                let call = self.call(cx, src, rest, dst, workspace);
-                match &self.plan {
-                    Plan::Direct(plan) => plan.run::<f32, f32, f32>(cx, &call, workspace),
-                    Plan::Winograd(plan) => plan.run(cx, &call, workspace),
-                }
+                self.compute::<f32, f32, f32>(cx, src, rest, dst, workspace);
             }
             (Elements::F32(src), ElementsMut::Bf16(dst)) => {
-                let call = self.call(cx, src, rest, dst, workspace);
-                self.direct().run::<f32, Bf16, Bf16>(cx, &call, workspace);
+                self.compute::<f32, Bf16, Bf16>(cx, src, rest, dst, workspace);
             }
             (Elements::Bf16(src), ElementsMut::F32(dst)) => {
-                let call = self.call(cx, src, rest, dst, workspace);
-                self.direct().run::<Bf16, Bf16, f32>(cx, &call, workspace);
+                self.compute::<Bf16, Bf16, f32>(cx, src, rest, dst, workspace);
             }
             (Elements::Bf16(src), ElementsMut::Bf16(dst)) => {
-                let call = self.call(cx, src, rest, dst, workspace);
-                self.direct().run::<Bf16, Bf16, Bf16>(cx, &call, workspace);
+                self.compute::<Bf16, Bf16, Bf16>(cx, src, rest, dst, workspace);
             }
         }
     }
 
-    fn direct(&self) -> &Direct {
-        match &self.plan {
-            Plan::Direct(plan) => plan,
-            Plan::Winograd(_) => unreachable!("winograd is planned for f32 alone"),
-        }
-    }
-
-    /// The data of a run, checked.
-    fn call<'a, A: Element, D: Element>(
+    /// Checks a run and computes it, of products of `T`.
+    fn compute<A: Element, T: Factor, D: Element>(
         &self,
         cx: &Context,
-        src: &'a [A],
-        rest: Rest<'a>,
-        dst: &'a mut [D],
-        workspace: &[f32],
-    ) -> Call<'a, A, D> {
+        src: &[A],
+        rest: Rest,
+        dst: &mut [D],
+        workspace: &mut [f32],
+    ) {
         let (from, to) = (self.src, self.dst);
         let (read, written) = (A::TYPE, D::TYPE);
         assert_eq!((read, written), (from.element, to.element), "elements of source and destination");
         assert!(src.len() >= extent(from.pixels, from.channels, from.ld), "source");
         assert!(dst.len() >= extent(to.pixels, to.channels, to.ld), "destination");
         assert!(workspace.len() >= self.workspace_len(cx.exec.workers()), "workspace");
-        assert_eq!(rest.packed.len(), self.packed_len(), "packed weights");
-        assert!(rest.bias.is_none_or(|bias| bias.len() == to.channels), "bias");
-        let residual = rest.residual.map(|(data, ld)| Pixels::new(data.get::<D>(), ld));
+        let Rest { packed, bias, residual, floor } = rest;
+        assert_eq!(packed.len(), self.packed_len(), "packed weights");
+        assert!(bias.is_none_or(|bias| bias.len() == to.channels), "bias");
+        let residual = residual.map(|(data, ld)| Pixels::new(data.get::<D>(), ld));
         if let Some(residual) = residual {
             assert!(residual.ld >= to.channels, "residual pixel distance");
             assert!(residual.data.len() >= extent(to.pixels, to.channels, residual.ld), "residual");
         }
-        Call {
-            src,
-            packed: rest.packed,
-            bias: rest.bias,
-            residual,
-            floor: rest.floor,
-            dst: SharedMut::new(dst),
-            dst_ld: to.ld,
-            zeros: &[],
+        let (dst, dst_ld) = (SharedMut::new(dst), to.ld);
+        let call = Call { src, packed, bias, residual, floor, dst, dst_ld, zeros: &[] };
+        match &self.plan {
+            Plan::Direct(plan) => plan.run::<A, T, D>(cx, &call, workspace),
+            Plan::Winograd(plan) => plan.run(cx, &call, workspace),
         }
     }
 }

@@ -209,10 +209,10 @@ impl Lift<'_> {
             unsafe {
                 let points = step.data.ptr_at(tile * src.tile_len());
                 let far = src.point_len(block_tiles);
-                src.lift::<S, Source, POINTS, OUT>(s, step.src, place, points, far);
+                src.lift::<S, f32, Source, POINTS, OUT>(s, step.src, place, points, far);
                 let points = step.data.ptr_at(parts.dst + tile * dst.tile_len());
                 let far = dst.point_len(block_tiles);
-                dst.lift::<S, DestinationGradient, OUT, OUT>(s, step.d_dst, place, points, far);
+                dst.lift::<S, f32, DestinationGradient, OUT, OUT>(s, step.d_dst, place, points, far);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! From maps to points: what the products take of a map.
 
 use super::transform::{POINTS, Transform};
+use crate::element::Element;
 use crate::simd::Simd;
 
 /// Floats of a cache line.
@@ -45,7 +46,7 @@ pub(super) struct Side {
     pub(super) cols: (isize, usize),
     /// Pixel distance.
     pub(super) ld: usize,
-    /// A pixel outside.
+    /// A pixel outside, of whatever element.
     pub(super) zeros: Vec<f32>,
 }
 
@@ -72,17 +73,23 @@ impl Side {
     /// # Safety
     /// `data` must hold the map, and `points` be writable for every point's [`tile_len`](Self::tile_len).
     #[inline(always)]
-    pub(super) unsafe fn lift<S: Simd, T: Transform<N, POINTS>, const N: usize, const OUT: usize>(
+    pub(super) unsafe fn lift<
+        S: Simd,
+        E: Element,
+        T: Transform<N, POINTS>,
+        const N: usize,
+        const OUT: usize,
+    >(
         &self,
         s: S,
-        data: &[f32],
+        data: &[E],
         tile: usize,
         points: *mut f32,
         far: usize,
     ) {
         let [image, row, col] = self.grid.place(tile);
         let (top, left) = (row as isize + self.rows.0, col as isize + self.cols.0);
-        let mut pixels = [[self.zeros.as_ptr(); N]; N];
+        let mut pixels = [[self.zeros.as_ptr().cast::<E>(); N]; N];
         for y in 0..N {
             let row = top + y as isize;
             if !(0..self.rows.1 as isize).contains(&row) {
@@ -109,7 +116,7 @@ impl Side {
                 // The next tile's own pixels: rows are too short for the processor to see where they begin.
                 for y in N - OUT..N {
                     for x in N - OUT..N {
-                        s.prefetch(pixels[y][x].wrapping_add(OUT * self.ld + channel));
+                        s.prefetch(pixels[y][x].wrapping_add(OUT * self.ld + channel).cast());
                     }
                 }
                 let columns = T::columns(s, values);

@@ -10,6 +10,8 @@
 //! The gradient of the weights is the transpose: at every point, products of the transformed source and gradient of the
 //! destination are summed over all tiles, and transformed to kernels at the end.
 //!
+//! Maps of bfloat16 are widened as they are transformed, and rounded as they are written: what lies between is float32.
+//!
 //! A value that is not finite spreads over its tile.
 
 mod gradient;
@@ -25,6 +27,7 @@ use super::geometry::Conv2dGeometry;
 use super::panels::{BLOCK, Panel, Panels, Product, WeightStrides, transpose};
 use super::tile::{MAX_PIXELS, Machine, Reduction, Sink, tile_fn};
 use crate::Context;
+use crate::element::Element;
 use crate::exec::{SharedMut, for_each_piece};
 use crate::simd::{Kernel, Simd, dispatch};
 use lift::{Grid, LINE, Side};
@@ -244,33 +247,39 @@ impl Winograd {
     }
 
     /// Computes the destination, all sizes checked.
-    pub(super) fn run(&self, cx: &Context, call: &Call, workspace: &mut [f32]) {
+    pub(super) fn run<A: Element, D: Element>(&self, cx: &Context, call: &Call<A, D>, workspace: &mut [f32]) {
         let aligned = workspace.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let data = SharedMut::new(&mut workspace[aligned..]);
+        let (isa, panels, packed) = (self.machine.isa, self.panels.list.len(), call.packed);
+        let (src, call) = (call.src, &call.with_source::<()>(&[]));
         if self.fused {
             cx.exec.run(self.blocks, &|index, worker| {
-                let data = Block { tiles: self.block(index), data, first: worker * self.block_len() };
-                let panels = 0..self.panels.list.len();
-                dispatch(self.machine.isa, Fused { step: Step { plan: self, call, block: &data }, panels });
+                let block = &Block { tiles: self.block(index), data, first: worker * self.block_len() };
+                let (step, tiles) = (Step { plan: self, block }, 0..block.tiles.len());
+                dispatch(isa, TransformSrc { step, src, tiles: tiles.clone() });
+                for panel in 0..panels {
+                    dispatch(isa, Multiply { step, packed, points: 0..POSITIONS, panel });
+                    dispatch(
+                        isa,
+                        TransformDst { step, call, tiles: tiles.clone(), panels: panel..panel + 1 },
+                    );
+                }
             });
             return;
         }
         for index in 0..self.blocks {
             let block = &Block { tiles: self.block(index), data, first: 0 };
-            let step = Step { plan: self, call, block };
-            let (tiles, panels) = (block.tiles.len(), self.panels.list.len());
+            let (step, tiles) = (Step { plan: self, block }, block.tiles.len());
             let grain = |channels: usize| (TASK_CHANNELS / channels).max(1);
             for_each_piece(cx.exec, tiles, grain(self.panels.group_src), |first, count, _| {
-                dispatch(self.machine.isa, TransformSrc { step, tiles: first..first + count });
+                dispatch(isa, TransformSrc { step, src, tiles: first..first + count });
             });
             cx.exec.run(POSITIONS * panels, &|task, _| {
-                dispatch(self.machine.isa, Multiply { step, point: task / panels, panel: task % panels });
+                let (point, panel) = (task / panels, task % panels);
+                dispatch(isa, Multiply { step, packed, points: point..point + 1, panel });
             });
             for_each_piece(cx.exec, tiles, grain(panels * self.width()), |first, count, _| {
-                dispatch(
-                    self.machine.isa,
-                    TransformDst { step, tiles: first..first + count, panels: 0..panels },
-                );
+                dispatch(isa, TransformDst { step, call, tiles: first..first + count, panels: 0..panels });
             });
         }
     }
@@ -288,7 +297,6 @@ struct Block<'a> {
 #[derive(Clone, Copy)]
 struct Step<'a> {
     plan: &'a Winograd,
-    call: &'a Call<'a>,
     block: &'a Block<'a>,
 }
 
@@ -304,36 +312,14 @@ impl Step<'_> {
     }
 }
 
-/// All steps of a block of one worker.
-struct Fused<'a> {
-    step: Step<'a>,
-    panels: Range<usize>,
-}
-
-impl Kernel for Fused<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { step, panels } = self;
-        let tiles = 0..step.block.tiles.len();
-        TransformSrc { step, tiles: tiles.clone() }.run(s);
-        for panel in panels {
-            for point in 0..POSITIONS {
-                Multiply { step, point, panel }.run(s);
-            }
-            TransformDst { step, tiles: tiles.clone(), panels: panel..panel + 1 }.run(s);
-        }
-    }
-}
-
 /// Transforms the source of some tiles.
-struct TransformSrc<'a> {
+struct TransformSrc<'a, A> {
     step: Step<'a>,
+    src: &'a [A],
     tiles: Range<usize>,
 }
 
-impl Kernel for TransformSrc<'_> {
+impl<A: Element> Kernel for TransformSrc<'_, A> {
     type Output = ();
 
     #[inline(always)]
@@ -342,26 +328,27 @@ impl Kernel for TransformSrc<'_> {
     }
 }
 
-impl TransformSrc<'_> {
+impl<A: Element> TransformSrc<'_, A> {
     #[inline(always)]
     fn transform<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
-        let Self { step, tiles } = self;
+        let Self { step, src, tiles } = self;
         let plan = step.plan;
         for tile in tiles {
-            let (first, src) = (step.block.tiles.start, step.call.src);
+            let first = step.block.tiles.start;
             // SAFETY: the source was checked to hold its map; the tile's part of the block belongs to this task.
             unsafe {
                 let points = step.data(tile * plan.src.tile_len());
-                plan.src.lift::<S, Source, POINTS, OUT>(s, src, first + tile, points, plan.src_point());
+                plan.src.lift::<S, A, Source, POINTS, OUT>(s, src, first + tile, points, plan.src_point());
             }
         }
     }
 }
 
-/// The products of a block at one point, for one panel.
+/// The products of a block at some points, for one panel.
 struct Multiply<'a> {
     step: Step<'a>,
-    point: usize,
+    packed: &'a [f32],
+    points: Range<usize>,
     panel: usize,
 }
 
@@ -370,7 +357,16 @@ impl Kernel for Multiply<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { step, point, panel: index } = self;
+        for point in self.points.clone() {
+            self.at(s, point);
+        }
+    }
+}
+
+impl Multiply<'_> {
+    #[inline(always)]
+    fn at<S: Simd>(&self, s: S, point: usize) {
+        let &Self { step, packed, panel: index, .. } = self;
         let plan = step.plan;
         let panel = &plan.panels.list[index];
         let run = plan.panels.group_src;
@@ -394,7 +390,7 @@ impl Kernel for Multiply<'_> {
                     taps: 1,
                     first: 0,
                     run,
-                    weights: step.call.packed[plan.panels.step(panel, point * run)..].as_ptr(),
+                    weights: packed[plan.panels.step(panel, point * run)..].as_ptr(),
                 };
                 let sink = Sink {
                     pixels: pixels.as_ptr(),
@@ -414,13 +410,14 @@ impl Kernel for Multiply<'_> {
 }
 
 /// The destination of some tiles, the channels of some panels.
-struct TransformDst<'a> {
+struct TransformDst<'a, D> {
     step: Step<'a>,
+    call: &'a Call<'a, (), D>,
     tiles: Range<usize>,
     panels: Range<usize>,
 }
 
-impl Kernel for TransformDst<'_> {
+impl<D: Element> Kernel for TransformDst<'_, D> {
     type Output = ();
 
     #[inline(always)]
@@ -429,13 +426,13 @@ impl Kernel for TransformDst<'_> {
     }
 }
 
-impl TransformDst<'_> {
+impl<D: Element> TransformDst<'_, D> {
     #[inline(always)]
     fn transform<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
-        let Self { step, tiles, panels } = self;
+        let Self { step, call, tiles, panels } = self;
         for tile in tiles {
             for index in panels.clone() {
-                transform_dst::<S, OUT>(s, step, tile, index);
+                transform_dst::<S, D, OUT>(s, step, call, tile, index);
             }
         }
     }
@@ -443,8 +440,14 @@ impl TransformDst<'_> {
 
 /// The destination of one tile, the channels of one panel.
 #[inline(always)]
-fn transform_dst<S: Simd, const OUT: usize>(s: S, step: Step, tile: usize, index: usize) {
-    let (plan, call) = (step.plan, step.call);
+fn transform_dst<S: Simd, D: Element, const OUT: usize>(
+    s: S,
+    step: Step,
+    call: &Call<(), D>,
+    tile: usize,
+    index: usize,
+) {
+    let plan = step.plan;
     let panel = &plan.panels.list[index];
     let [rows, cols] = plan.dst_lines;
     let [image, row, col] = plan.src.grid.place(step.block.tiles.start + tile);
