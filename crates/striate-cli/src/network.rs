@@ -59,6 +59,14 @@ impl NetworkArgs {
         }
     }
 
+    /// The model, where that is what is named.
+    pub(crate) fn model(&self) -> Result<Option<Model>> {
+        match self.source()? {
+            Source::Model(path) => Ok(Some(Model::open(path)?)),
+            _ => Ok(None),
+        }
+    }
+
     /// The network with its parameters: a model's own, or those in the file `weights`.
     pub(crate) fn build_with_parameters(&self, weights: Option<&Path>) -> Result<(Graph, Parameters)> {
         if let Some(weights) = weights {
@@ -66,11 +74,9 @@ impl NetworkArgs {
             let parameters = model::read_parameters(weights, &network)?;
             return Ok((network, parameters));
         }
-        match self.source()? {
-            Source::Model(path) => {
-                Model::open(path).map(|model| (model.graph, model.parameters)).map_err(Failure::from)
-            }
-            _ => Err(Failure::usage("the network has no parameters")
+        match self.model()? {
+            Some(model) => Ok((model.graph, model.parameters)),
+            None => Err(Failure::usage("the network has no parameters")
                 .advise("give --weights FILE.safetensors, or a model that `striate train` made")),
         }
     }

@@ -12,7 +12,7 @@ use crate::failure::Result;
 use crate::options::{Format, write_json};
 use crate::table::{Table, left, right};
 use crate::text::{bytes, count, percent, plural};
-use crate::workload::{Task, Workload, session};
+use crate::workload::{Ready, Task, Workload};
 
 /// Show how a network is computed on this machine: its steps, their algorithms, tiles and layouts, and the memory.
 ///
@@ -99,9 +99,22 @@ struct Refused {
 impl PlanArgs {
     pub(crate) fn run(self, format: Format) -> Result<()> {
         let task = if self.train { Task::Train } else { Task::Infer };
-        let (network, plan) = self.workload.plan(task)?;
+        if self.explain {
+            let Ready { name, mut session, .. } = self.workload.ready(task)?;
+            let mut outline = self.outline(name, task, session.plan());
+            self.explain(&mut session, &mut outline)?;
+            return outline.tell(format);
+        }
+        let (name, plan) = self.workload.plan(task)?;
+        let mut outline = self.outline(name, task, &plan);
+        outline.steps = plan.steps().map(|step| row(&step)).collect();
+        outline.tell(format)
+    }
+
+    /// The plan as a whole, without its steps.
+    fn outline(&self, network: String, task: Task, plan: &Plan) -> Outline {
         let machine = &self.workload.machine;
-        let mut outline = Outline {
+        Outline {
             network,
             task: task.name(),
             batch: self.workload.batch,
@@ -112,26 +125,22 @@ impl PlanArgs {
             persistent_bytes: plan.persistent_bytes(),
             limits: None,
             steps: Vec::new(),
-        };
-        if self.explain {
-            self.explain(plan, &mut outline)?;
-        } else {
-            outline.steps = plan.steps().map(|step| row(&step)).collect();
-        }
-        match format {
-            Format::Json => write_json(&outline),
-            Format::Table => Ok(outline.write()?),
         }
     }
 
     /// Runs the plan and fills in what that tells.
-    fn explain(&self, plan: Plan, outline: &mut Outline) -> Result<()> {
+    fn explain(&self, session: &mut Session, outline: &mut Outline) -> Result<()> {
         let machine = &self.workload.machine;
-        let mut session = session(plan)?;
         self.length.warm_up(|| Ok(session.run()?))?;
-        let times = self.length.steps(&mut session)?;
-        let limits = Limits { peak_gflops: peak_gflops(machine), bandwidth_gb_per_s: bandwidth(machine) };
+        let times = self.length.steps(session)?;
+        let limits = Limits {
+            peak_gflops: peak_gflops(machine, machine.precision()),
+            bandwidth_gb_per_s: bandwidth(machine),
+        };
         outline.limits = Some(limits);
+        // Estimates are in cycles of one thread; a cycle has a fixed number of operations of float32.
+        let per_ms = 1e6 * peak_gflops(machine, Precision::F32) / machine.isa().flops_per_cycle();
+        let to_ms = |cycles: f64| cycles / per_ms;
         for (step, ms) in session.plan().steps().zip(times) {
             let mut row = row(&step);
             row.ms = Some(ms);
@@ -139,8 +148,6 @@ impl PlanArgs {
                 Some(step.bytes as f64 / (ms.max(1e-9) * 1e6) / limits.bandwidth_gb_per_s);
             row.peak_fraction = (step.macs > 0).then(|| gflops(step.macs, ms) / limits.peak_gflops);
             let candidates = step.convolution.map_or(&[][..], |convolution| &convolution.candidates);
-            // Estimates are in cycles of one thread, in which the peak is a fixed number of operations.
-            let to_ms = |cycles: f64| cycles * machine.isa().flops_per_cycle() / (limits.peak_gflops * 1e6);
             let taken = candidates.iter().find(|candidate| is_taken(candidate, step.algorithm));
             row.estimated_ms = taken.and_then(|candidate| candidate.cycles.ok()).map(to_ms);
             row.refused = refused(candidates, step.algorithm, to_ms);
@@ -198,6 +205,13 @@ fn layout(layout: Layout) -> String {
 }
 
 impl Outline {
+    fn tell(&self, format: Format) -> Result<()> {
+        match format {
+            Format::Json => write_json(self),
+            Format::Table => Ok(self.write()?),
+        }
+    }
+
     fn write(&self) -> io::Result<()> {
         let mut out = BufWriter::new(io::stdout().lock());
         let mut table = Table::new([

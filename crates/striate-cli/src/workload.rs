@@ -1,6 +1,8 @@
 //! A network made ready to run on made-up data: what is measured and what is explained.
 
 use clap::Args;
+use serde::Serialize;
+use std::time::Instant;
 use striate::graph::DType;
 use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
 use striate::kernels::Element;
@@ -48,10 +50,68 @@ impl Task {
     }
 }
 
+/// A network that has run once.
+pub(crate) struct Ready {
+    pub(crate) name: String,
+    pub(crate) session: Session,
+    pub(crate) start: Start,
+}
+
+/// What lies between a file, or a name, and the first output, in milliseconds.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct Start {
+    /// Reading a model file, or building a network.
+    pub(crate) read_ms: f64,
+    /// Making the plan.
+    pub(crate) plan_ms: f64,
+    /// Getting memory and threads, and packing the weights.
+    pub(crate) load_ms: f64,
+    /// The first step.
+    pub(crate) first_step_ms: f64,
+}
+
+impl Start {
+    /// All of it.
+    pub(crate) fn ms(self) -> f64 {
+        self.read_ms + self.plan_ms + self.load_ms + self.first_step_ms
+    }
+}
+
 impl Workload {
+    /// The network, with a model's own parameters or random ones, which do not count as part of the start.
+    pub(crate) fn ready(&self, task: Task) -> Result<Ready> {
+        let begin = Instant::now();
+        let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+        let (graph, parameters) = match self.network.model()? {
+            Some(model) => (model.graph, Some(model.parameters)),
+            None => (self.build()?, None),
+        };
+        let read_ms = ms(begin);
+        let begin = Instant::now();
+        let (name, plan) = self.plan_of(graph, task)?;
+        let plan_ms = ms(begin);
+        let parameters = parameters.unwrap_or_else(|| Parameters::init(plan.graph(), 0));
+        let begin = Instant::now();
+        let mut session = Session::new(plan)?;
+        session.load(&parameters)?;
+        let load_ms = ms(begin);
+        fill(&mut session)?;
+        let begin = Instant::now();
+        session.run()?;
+        let start = Start { read_ms, plan_ms, load_ms, first_step_ms: ms(begin) };
+        Ok(Ready { name, session, start })
+    }
+
     /// The network's name and a plan of the task.
     pub(crate) fn plan(&self, task: Task) -> Result<(String, Plan)> {
-        let graph = self.network.build(Wish { auxiliary: true, ..Wish::default() })?;
+        self.plan_of(self.build()?, task)
+    }
+
+    fn build(&self) -> Result<Graph> {
+        self.network.build(Wish { auxiliary: true, ..Wish::default() })
+    }
+
+    fn plan_of(&self, graph: Graph, task: Task) -> Result<(String, Plan)> {
         let work = match task {
             Task::Infer => graph.inference(),
             Task::Train => {
@@ -64,15 +124,6 @@ impl Workload {
         let plan = if self.autotune { tuning::plan(&work, options)? } else { Plan::new(&work, options)? };
         Ok((graph.name, plan))
     }
-}
-
-/// A session with random parameters and inputs.
-pub(crate) fn session(plan: Plan) -> Result<Session> {
-    let mut session = Session::new(plan)?;
-    let parameters = Parameters::init(session.plan().graph(), 0);
-    session.load(&parameters)?;
-    fill(&mut session)?;
-    Ok(session)
 }
 
 /// Gives every input of a session something to compute with.

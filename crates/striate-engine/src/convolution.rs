@@ -6,10 +6,10 @@ use crate::threads;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use striate_kernels::conv::{
-    Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward,
+    Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward, Options,
     PlanError as Refused,
 };
-use striate_kernels::{Context, Executor, Isa};
+use striate_kernels::{Bf16, Context, Element, ElementType, Executor, Isa};
 
 /// Which of a convolution's three computations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Convolution {
     pub geometry: Conv2dGeometry,
     /// The distances of pixels, source and destination as the forward pass names them.
     pub lds: [usize; 2],
+    /// What source and destination consist of, as the forward pass names them.
+    pub elements: [ElementType; 2],
     /// Whether weights are packed anew at each run.
     pub packs: bool,
     /// The algorithms considered.
@@ -38,6 +40,12 @@ pub struct Convolution {
 }
 
 impl Convolution {
+    /// How a kernel is asked to compute it.
+    pub(crate) fn options(&self, algorithm: Algorithm) -> Options {
+        let [src, dst] = self.elements;
+        Options { algorithm, src, dst }
+    }
+
     /// What its speed depends on besides the processor.
     fn key(&self, options: &PlanOptions) -> String {
         let pass = match self.pass {
@@ -45,10 +53,10 @@ impl Convolution {
             Pass::BackwardData => "backward-data",
             Pass::BackwardWeights => "backward-weights",
         };
-        let PlanOptions { threads, isa, precision, .. } = options;
-        let [src_ld, dst_ld] = self.lds;
+        let PlanOptions { threads, isa, .. } = options;
+        let ([src_ld, dst_ld], [src, dst]) = (self.lds, self.elements);
         let packs = if self.packs { " packs" } else { "" };
-        format!("{pass} {} ld{src_ld},{dst_ld}{packs} {precision} {isa} t{threads}", self.geometry)
+        format!("{pass} {} ld{src_ld},{dst_ld}{packs} {src},{dst} {isa} t{threads}", self.geometry)
     }
 }
 
@@ -111,24 +119,37 @@ fn time(
     isa: Isa,
     exec: &dyn Executor,
 ) -> Result<Duration, Refused> {
-    let Convolution { pass, geometry: g, lds: [src_ld, dst_ld], packs, .. } = convolution;
     let cx = Context { isa, exec };
-    let floats = |len: usize| -> Vec<f32> { (0..len).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect() };
-    let mut src = floats(g.n * g.ih * g.iw * src_ld);
-    let mut dst = floats(g.n * g.oh() * g.ow() * dst_ld);
-    let mut weights = floats(g.weights_len());
-    let epilogue = Epilogue::default();
+    match convolution.elements {
+        [ElementType::F32, ElementType::F32] => typed::<f32, f32>(convolution, algorithm, &cx),
+        [ElementType::F32, ElementType::Bf16] => typed::<f32, Bf16>(convolution, algorithm, &cx),
+        [ElementType::Bf16, ElementType::F32] => typed::<Bf16, f32>(convolution, algorithm, &cx),
+        [ElementType::Bf16, ElementType::Bf16] => typed::<Bf16, Bf16>(convolution, algorithm, &cx),
+    }
+}
+
+/// The same, for elements `A` of the source and `B` of the destination.
+fn typed<A: Element, B: Element>(
+    convolution: &Convolution,
+    algorithm: Algorithm,
+    cx: &Context,
+) -> Result<Duration, Refused> {
+    let Convolution { pass, geometry: g, lds: [src_ld, dst_ld], packs, .. } = convolution;
+    let (isa, options, workers) = (cx.isa, convolution.options(algorithm), cx.exec.workers());
+    let mut src = ramp::<A>(g.n * g.ih * g.iw * src_ld);
+    let mut dst = ramp::<B>(g.n * g.oh() * g.ow() * dst_ld);
+    let mut weights = ramp::<f32>(g.weights_len());
     macro_rules! gather {
         ($name:ident, $from:expr, $to:expr) => {{
-            let plan = $name::with_algorithm(isa, g, *src_ld, *dst_ld, algorithm)?;
+            let plan = $name::with(isa, g, *src_ld, *dst_ld, options)?;
             let mut packed = vec![0.0; plan.packed_len()];
-            let mut workspace = vec![0.0; plan.workspace_len(exec.workers())];
-            plan.pack(&cx, &weights, None, &mut packed);
+            let mut workspace = vec![0.0; plan.workspace_len(workers)];
+            plan.pack(cx, &weights, None, &mut packed);
             Ok(median(|| {
                 if *packs {
-                    plan.pack(&cx, &weights, None, &mut packed);
+                    plan.pack(cx, &weights, None, &mut packed);
                 }
-                plan.run(&cx, $from, &packed, &epilogue, $to, &mut workspace);
+                plan.run(cx, $from, &packed, &Epilogue::default(), $to, &mut workspace);
             }))
         }};
     }
@@ -137,10 +158,16 @@ fn time(
         Pass::BackwardData => gather!(BackwardData, &dst, &mut src),
         Pass::BackwardWeights => {
             let plan = BackwardWeights::with_algorithm(isa, g, *src_ld, *dst_ld, algorithm)?;
-            let mut workspace = vec![0.0; plan.workspace_len(exec.workers())];
-            Ok(median(|| plan.run(&cx, &src, &dst, &mut weights, None, &mut workspace)))
+            let mut workspace = vec![0.0; plan.workspace_len(workers)];
+            let (src, dst) = (ramp(src.len()), ramp(dst.len()));
+            Ok(median(|| plan.run(cx, &src, &dst, &mut weights, None, &mut workspace)))
         }
     }
+}
+
+/// Made-up numbers.
+fn ramp<E: Element>(len: usize) -> Vec<E> {
+    (0..len).map(|i| E::from_f32((i % 251) as f32 / 251.0 - 0.5)).collect()
 }
 
 /// The median time of runs that together take about 30 ms, of at least 3.

@@ -1,7 +1,7 @@
 //! Where a value lies in the arena, and as what.
 
 use striate_graph::{DType, Type};
-use striate_kernels::Bf16;
+use striate_kernels::{Bf16, ElementType};
 
 /// How the elements of a value are stored. A graph's floats may be float32 or bfloat16 in memory: that is the plan's
 /// affair.
@@ -21,6 +21,11 @@ impl Storage {
             DType::U32 => Self::U32,
             DType::U8 => Self::U8,
         }
+    }
+
+    /// What kernels read and write a float as.
+    pub(crate) fn element(self) -> ElementType {
+        if self == Self::Bf16 { ElementType::Bf16 } else { ElementType::F32 }
     }
 
     /// Bytes of an element.

@@ -1,6 +1,6 @@
 //! Plans in bfloat16: close to float32, the same bits for any number of threads, and learning alike.
 
-use striate_engine::{Isa, Parameters, Plan, PlanOptions, Precision, Session};
+use striate_engine::{Algorithm, Isa, Parameters, Plan, PlanOptions, Precision, Session};
 use striate_graph::ops::*;
 use striate_graph::training::{self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS, MOMENTUM};
 use striate_graph::{Builder, Graph};
@@ -68,6 +68,23 @@ fn inference_is_close_to_float32_and_independent_of_threads() {
         assert!((1e-5..0.03).contains(&error), "{isa}: {error}");
         assert_eq!(narrow, run(Precision::Bf16, 2), "{isa}");
     }
+}
+
+#[test]
+fn activations_take_half_the_memory() {
+    let mut net = Builder::new("maps");
+    let x = net.input("image", [16, 32, 32]);
+    let x = (0..4).fold(x, |x, i| net.conv2d(&format!("conv{i}"), x, Conv2d::new(64, 1)));
+    let x = net.conv2d("last", x, Conv2d::new(1, 1));
+    net.output(x);
+    let graph = net.finish().unwrap();
+    let bytes = |precision| {
+        let options =
+            PlanOptions { batch: 64, algorithm: Algorithm::Direct, ..options(precision, Isa::best(), 1) };
+        let plan = Plan::new(&graph, options).unwrap();
+        plan.arena_bytes() - plan.persistent_bytes()
+    };
+    assert!(10 * bytes(Precision::Bf16) < 6 * bytes(Precision::F32));
 }
 
 #[test]

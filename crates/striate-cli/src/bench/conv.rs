@@ -80,7 +80,7 @@ impl Conv {
         let (isa, threads) = (self.machine.isa(), self.machine.threads());
         let executor = executor(threads).map_err(Failure::new)?;
         let cx = Context { isa, exec: &*executor };
-        let peak = peak_gflops(&self.machine);
+        let peak = peak_gflops(&self.machine, self.machine.precision());
         let passes = match self.machine.precision() {
             ElementType::F32 => {
                 let mut t = Self::tensors::<f32>(&g)?;

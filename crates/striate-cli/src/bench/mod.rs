@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 use striate::kernels::{bandwidth, peak};
-use striate::prelude::{Isa, Session};
+use striate::prelude::{Isa, Precision, Session};
 
 use crate::failure::Result;
 use crate::options::{Format, Machine};
@@ -104,10 +104,10 @@ fn median_ms(times: &mut [Duration]) -> f64 {
     (middle(times.len() / 2) + middle(times.len().saturating_sub(1) / 2)) / 2.0
 }
 
-/// Multiply-add throughput of so many threads at the same time, in GFLOP/s of the machine's precision, measured: threads
-/// that share a core reach no more together than one.
-pub(crate) fn peak_gflops(machine: &Machine) -> f64 {
-    together(machine, |isa| peak::gflops_of(isa, machine.precision()))
+/// Multiply-add throughput of so many threads at the same time, in GFLOP/s, measured: threads that share a core reach
+/// no more together than one.
+pub(crate) fn peak_gflops(machine: &Machine, precision: Precision) -> f64 {
+    together(machine, |isa| peak::gflops_of(isa, precision))
 }
 
 /// The rate at which so many threads read memory at the same time, in GB/s, measured.

@@ -12,7 +12,7 @@ use crate::failure::Result;
 use crate::options::{Format, write_json};
 use crate::table::{Table, left, right};
 use crate::text::{bytes, percent, plural, thousands};
-use crate::workload::{Task, Workload, session};
+use crate::workload::{Ready, Start, Task, Workload};
 
 /// Time a network's forward pass.
 ///
@@ -65,6 +65,7 @@ struct Outcome<'a> {
     median_ms: f64,
     images_per_s: f64,
     gflops: f64,
+    start: Start,
     /// The most memory the process has had, where the system tells.
     peak_rss_mib: Option<f64>,
     /// What the session allocated: parameters, activations, gradients, scratch.
@@ -104,8 +105,7 @@ impl Train {
 
 impl Options {
     fn measure(&self, task: Task, format: Format) -> Result<()> {
-        let (name, plan) = self.workload.plan(task)?;
-        let mut session = session(plan)?;
+        let Ready { name, mut session, start } = self.workload.ready(task)?;
 
         let mut step = || Ok(session.run()?);
         self.length.warm_up(&mut step)?;
@@ -114,7 +114,7 @@ impl Options {
         let Workload { batch, machine, .. } = &self.workload;
         let macs: u64 = session.plan().steps().map(|step| step.macs).sum();
         let (threads, isa) = (machine.threads(), machine.isa());
-        let peak = self.layers.then(|| peak_gflops(machine));
+        let peak = self.layers.then(|| peak_gflops(machine, machine.precision()));
         let layers = peak.map(|peak| self.layers(&mut session, peak)).transpose()?;
         let outcome = Outcome {
             network: &name,
@@ -127,6 +127,7 @@ impl Options {
             median_ms,
             images_per_s: *batch as f64 / (median_ms / 1e3).max(1e-12),
             gflops: gflops(macs, median_ms),
+            start,
             peak_rss_mib: peak_rss_mib(),
             arena_mib: mib(session.arena_bytes() as f64),
             peak_gflops: peak,
@@ -176,6 +177,13 @@ impl Outcome<'_> {
         let median = style(format!("{:.3} ms", self.median_ms)).green().bold();
         writeln!(out, "median  {median} for {images} (of {} steps)", thousands(self.steps))?;
         writeln!(out, "speed   {} images/s, {:.1} GFLOP/s", speed(self.images_per_s), self.gflops)?;
+        let Start { read_ms, plan_ms, load_ms, first_step_ms } = self.start;
+        writeln!(
+            out,
+            "start   {:.1} ms to the first result: reading {read_ms:.1}, planning {plan_ms:.1}, packing {load_ms:.1}, first \
+             step {first_step_ms:.1}",
+            self.start.ms()
+        )?;
         let mebibytes = |mib: f64| bytes((mib * 1_048_576.0) as u64);
         let resident =
             self.peak_rss_mib.map_or_else(String::new, |mib| format!(", process at most {}", mebibytes(mib)));

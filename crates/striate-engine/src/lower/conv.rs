@@ -3,15 +3,16 @@
 use super::{Frame, Lowered, Prepare, Site};
 use crate::convolution::{self, Convolution};
 use crate::parameters::Parameters;
-use crate::place::Place;
+use crate::place::{Place, Storage};
 use striate_graph::ops::{
     BatchNorm, Conv2d, Conv2dBackwardData, Conv2dBackwardWeights, ConvTranspose2d, LocallyConnected2d,
     LocallyConnected2dBackwardData, LocallyConnected2dBackwardWeights, Op,
 };
 use striate_kernels::conv::{
-    Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward, PlanError,
+    Activation, Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward,
+    Options, PlanError,
 };
-use striate_kernels::{Context, Isa, Pixels, batch_norm, local};
+use striate_kernels::{Bf16, Context, Element, Isa, batch_norm, local};
 
 /// The geometry of a convolution from `src` to `dst` (both as forward names them).
 pub(super) fn geometry(conv: &Conv2d, src: Place, dst: Place) -> Result<Conv2dGeometry, String> {
@@ -27,13 +28,20 @@ pub(super) fn geometry(conv: &Conv2d, src: Place, dst: Place) -> Result<Conv2dGe
 /// A pass over packed weights: forward and backward data have the same face.
 trait Pass: Clone + Send + Sync + 'static {
     const PASS: convolution::Pass;
-    fn with_algorithm(isa: Isa, g: &Conv2dGeometry, lds: [usize; 2], a: Algorithm)
-    -> Result<Self, PlanError>;
+    fn with(isa: Isa, g: &Conv2dGeometry, lds: [usize; 2], options: Options) -> Result<Self, PlanError>;
     fn candidates(&self) -> &[Candidate];
     fn packed_len(&self) -> usize;
     fn pack(&self, cx: &Context, weights: &[f32], scale: Option<&[f32]>, packed: &mut [f32]);
     fn workspace_len(&self, workers: usize) -> usize;
-    fn run(&self, cx: &Context, src: &[f32], packed: &[f32], e: &Epilogue, dst: &mut [f32], ws: &mut [f32]);
+    fn run<A: Element, D: Element>(
+        &self,
+        cx: &Context,
+        src: &[A],
+        packed: &[f32],
+        epilogue: &Epilogue<D>,
+        dst: &mut [D],
+        workspace: &mut [f32],
+    );
     fn describe(&self) -> String;
 }
 
@@ -41,13 +49,13 @@ macro_rules! pass {
     ($name:ident) => {
         impl Pass for $name {
             const PASS: convolution::Pass = convolution::Pass::$name;
-            fn with_algorithm(
+            fn with(
                 isa: Isa,
                 g: &Conv2dGeometry,
                 [src_ld, dst_ld]: [usize; 2],
-                algorithm: Algorithm,
+                options: Options,
             ) -> Result<Self, PlanError> {
-                $name::with_algorithm(isa, g, src_ld, dst_ld, algorithm)
+                $name::with(isa, g, src_ld, dst_ld, options)
             }
             fn candidates(&self) -> &[Candidate] {
                 self.candidates()
@@ -61,16 +69,16 @@ macro_rules! pass {
             fn workspace_len(&self, workers: usize) -> usize {
                 self.workspace_len(workers)
             }
-            fn run(
+            fn run<A: Element, D: Element>(
                 &self,
                 cx: &Context,
-                src: &[f32],
+                src: &[A],
                 packed: &[f32],
-                e: &Epilogue,
-                dst: &mut [f32],
-                ws: &mut [f32],
+                epilogue: &Epilogue<D>,
+                dst: &mut [D],
+                workspace: &mut [f32],
             ) {
-                self.run(cx, src, packed, e, dst, ws);
+                self.run(cx, src, packed, epilogue, dst, workspace);
             }
             fn describe(&self) -> String {
                 self.describe()
@@ -81,79 +89,101 @@ macro_rules! pass {
 pass!(Forward);
 pass!(BackwardData);
 
+/// A pass with what it does to its sums; source and destination are the frame's first.
+struct Gather<P> {
+    pass: P,
+    activation: Activation,
+    /// Which of the frame's sources is added.
+    residual: Option<usize>,
+}
+
+impl<P: Pass> Gather<P> {
+    fn run(&self, f: &Frame, packed: &[f32], bias: Option<&[f32]>, workspace: &mut [f32]) {
+        match [f.reads[0].storage, f.writes[0].storage].map(|storage| storage == Storage::Bf16) {
+            [false, false] => self.typed::<f32, f32>(f, packed, bias, workspace),
+            [false, true] => self.typed::<f32, Bf16>(f, packed, bias, workspace),
+            [true, false] => self.typed::<Bf16, f32>(f, packed, bias, workspace),
+            [true, true] => self.typed::<Bf16, Bf16>(f, packed, bias, workspace),
+        }
+    }
+
+    fn typed<A: Element, D: Element>(
+        &self,
+        f: &Frame,
+        packed: &[f32],
+        bias: Option<&[f32]>,
+        workspace: &mut [f32],
+    ) {
+        let residual = self.residual.map(|index| f.src::<D>(index));
+        let epilogue = Epilogue { bias, residual, activation: self.activation };
+        self.pass.run(&f.cx, f.read::<A>(0), packed, &epilogue, f.write::<D>(0), workspace);
+    }
+}
+
 /// Lowers a pass with its bias and what the unit takes along: weights packed once where nothing changes them, at each
-/// run otherwise.
+/// run otherwise. `lds` and `elements` are those of the convolution's source and destination.
 fn with_weights<P: Pass>(
     site: &Site,
     g: Conv2dGeometry,
-    lds: [usize; 2],
+    sides: [Place; 2],
     bias: bool,
 ) -> Result<Lowered, String> {
-    let mut convolution =
-        Convolution { pass: P::PASS, geometry: g, lds, packs: !site.unit.prepared, candidates: Vec::new() };
-    let pass_now =
-        planned(site, &convolution, |algorithm| P::with_algorithm(site.options.isa, &g, lds, algorithm))?;
-    convolution.candidates = pass_now.candidates().to_vec();
+    let (mut convolution, pass) =
+        planned(site, P::PASS, g, sides, |lds, options| P::with(site.options.isa, &g, lds, options))?;
+    convolution.candidates = pass.candidates().to_vec();
     let residual = site.unit.chain.residual.map(|value| (site.place)(value));
     let activation = site.activation();
-    let (packed_len, scratch_len) = (pass_now.packed_len(), pass_now.workspace_len(site.options.threads));
-    let describe = site.with_chain(pass_now.describe());
-    let (src, dst) = (site.input(0), site.result());
-    let channels = dst.channels();
-    let run = move |pass: &P,
-                    f: &Frame,
-                    packed: &[f32],
-                    bias: Option<&[f32]>,
-                    residual: Option<Pixels>,
-                    scratch: &mut [f32]| {
-        let epilogue = Epilogue { bias, residual, activation };
-        pass.run(&f.cx, f.src_slice(0), packed, &epilogue, f.dst_slice(0), scratch);
-    };
-    if site.unit.prepared {
-        let source = Prepared::new(site, bias);
-        let has_bias = source.bias.is_some() || source.norm.is_some();
-        let bias_len = if has_bias { channels } else { 0 };
-        let pass_then = pass_now.clone();
-        let fill = move |parameters: &Parameters, cx: &Context, prepared: &mut [f32]| {
-            let (packed, folded_bias) = prepared.split_at_mut(packed_len);
-            source.fill(parameters, |weights, scale| pass_then.pack(cx, weights, scale, packed), folded_bias);
-        };
-        let prepare = Prepare { len: packed_len + bias_len, fill: Box::new(fill) };
-        let mut reads = vec![src];
-        reads.extend(residual);
-        let lowered = Lowered::new(describe, reads, vec![dst], move |f| {
-            let (packed, bias) = f.prepared().split_at(packed_len);
-            let residual = residual.map(|_| f.src(1));
-            run(&pass_now, f, packed, has_bias.then_some(bias), residual, f.workspace());
-        });
-        let lowered = Lowered { prepare: Some(prepare), convolution: Some(convolution), ..lowered };
-        return Ok(lowered.with_workspace(scratch_len));
-    }
-    let mut reads = site.inputs();
-    let residual_index = reads.len();
+    let (packed_len, scratch_len) = (pass.packed_len(), pass.workspace_len(site.options.threads));
+    let describe = site.with_chain(pass.describe());
+    let dst = site.result();
+    let mut reads = if site.unit.prepared { vec![site.input(0)] } else { site.inputs() };
+    let gather = Gather { pass, activation, residual: residual.map(|_| reads.len()) };
     reads.extend(residual);
-    let kernel = move |f: &Frame| {
-        let (packed, scratch) = f.workspace().split_at_mut(packed_len);
-        pass_now.pack(&f.cx, f.src_slice(1), None, packed);
-        let residual = residual.map(|_| f.src(residual_index));
-        run(&pass_now, f, packed, bias.then(|| f.src_slice(2)), residual, scratch);
+    if !site.unit.prepared {
+        let lowered = Lowered::new(describe, reads, vec![dst], move |f| {
+            let (packed, scratch) = f.workspace().split_at_mut(packed_len);
+            gather.pass.pack(&f.cx, f.src_slice(1), None, packed);
+            gather.run(f, packed, bias.then(|| f.src_slice(2)), scratch);
+        });
+        let lowered = Lowered { convolution: Some(convolution), ..lowered };
+        return Ok(lowered.with_workspace(packed_len + scratch_len));
+    }
+    let source = Prepared::new(site, bias);
+    let has_bias = source.bias.is_some() || source.norm.is_some();
+    let bias_len = if has_bias { dst.channels() } else { 0 };
+    let packing = gather.pass.clone();
+    let fill = move |parameters: &Parameters, cx: &Context, prepared: &mut [f32]| {
+        let (packed, folded_bias) = prepared.split_at_mut(packed_len);
+        source.fill(parameters, |weights, scale| packing.pack(cx, weights, scale, packed), folded_bias);
     };
-    let lowered = Lowered::new(describe, reads, vec![dst], kernel).with_workspace(packed_len + scratch_len);
-    Ok(Lowered { convolution: Some(convolution), ..lowered })
+    let prepare = Prepare { len: packed_len + bias_len, fill: Box::new(fill) };
+    let lowered = Lowered::new(describe, reads, vec![dst], move |f| {
+        let (packed, bias) = f.prepared().split_at(packed_len);
+        gather.run(f, packed, has_bias.then_some(bias), f.workspace());
+    });
+    let lowered = Lowered { prepare: Some(prepare), convolution: Some(convolution), ..lowered };
+    Ok(lowered.with_workspace(scratch_len))
 }
 
-/// A pass by the algorithm that was chosen for it; a direct one where that does not fit.
+/// A pass by the algorithm that was chosen for it; a direct one where that does not fit. `sides` are the convolution's
+/// source and destination.
 fn planned<P>(
     site: &Site,
-    convolution: &Convolution,
-    pass: impl Fn(Algorithm) -> Result<P, PlanError>,
-) -> Result<P, String> {
-    let chosen = pass(site.tuning.algorithm(convolution, &site.options));
-    let pass = match chosen {
-        Err(PlanError::Refused { .. }) => pass(Algorithm::Direct),
+    pass: convolution::Pass,
+    geometry: Conv2dGeometry,
+    sides: [Place; 2],
+    plan: impl Fn([usize; 2], Options) -> Result<P, PlanError>,
+) -> Result<(Convolution, P), String> {
+    let (lds, elements) = (sides.map(|side| side.ld), sides.map(|side| side.storage.element()));
+    let packs = pass != convolution::Pass::BackwardWeights && !site.unit.prepared;
+    let convolution = Convolution { pass, geometry, lds, elements, packs, candidates: Vec::new() };
+    let plan = |algorithm| plan(lds, convolution.options(algorithm));
+    let planned = match plan(site.tuning.algorithm(&convolution, &site.options)) {
+        Err(PlanError::Refused { .. }) => plan(Algorithm::Direct),
         chosen => chosen,
     };
-    pass.map_err(|error| error.to_string())
+    let planned = planned.map_err(|error| error.to_string())?;
+    Ok((convolution, planned))
 }
 
 /// Where a layer's weights come from, and the batch norm folded into them.
@@ -200,12 +230,12 @@ impl Prepared {
 }
 
 pub(super) fn forward(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
-    with_weights::<Forward>(site, g, [site.input(0).ld, site.result().ld], bias)
+    with_weights::<Forward>(site, g, [site.input(0), site.result()], bias)
 }
 
 /// The adjoint of the convolution `g`: it reads what the convolution writes.
 pub(super) fn backward_data(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
-    with_weights::<BackwardData>(site, g, [site.result().ld, site.input(0).ld], bias)
+    with_weights::<BackwardData>(site, g, [site.result(), site.input(0)], bias)
 }
 
 pub(super) fn conv2d(site: &Site, op: &Conv2d) -> Result<Lowered, String> {
@@ -222,18 +252,17 @@ pub(super) fn conv2d_backward_data(site: &Site, op: &Conv2dBackwardData) -> Resu
 }
 
 fn backward_weights(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
-    let lds @ [src_ld, dst_ld] = [0, 1].map(|index| site.input(index).ld);
-    let pass = convolution::Pass::BackwardWeights;
-    let mut convolution = Convolution { pass, geometry: g, lds, packs: false, candidates: Vec::new() };
-    let pass = planned(site, &convolution, |algorithm| {
-        BackwardWeights::with_algorithm(site.options.isa, &g, src_ld, dst_ld, algorithm)
+    let sides @ [src, d_dst] = [0, 1].map(|index| site.input(index));
+    let kind = convolution::Pass::BackwardWeights;
+    let (mut convolution, pass) = planned(site, kind, g, sides, |[src_ld, dst_ld], options| {
+        BackwardWeights::with_algorithm(site.options.isa, &g, src_ld, dst_ld, options.algorithm)
     })?;
     convolution.candidates = pass.candidates().to_vec();
     let writes = (0..1 + bias as usize).map(|index| site.output(index)).collect();
     let (describe, workspace) = (pass.describe(), pass.workspace_len(site.options.threads));
-    let lowered = Lowered::new(describe, site.inputs(), writes, move |f| {
-        let d_bias = bias.then(|| f.dst_slice(1));
-        pass.run(&f.cx, f.src_slice(0), f.src_slice(1), f.dst_slice(0), d_bias, f.workspace());
+    let lowered = Lowered::new(describe, vec![src, d_dst], writes, move |f| {
+        let (d_weights, d_bias, workspace) = (f.dst_slice(0), bias.then(|| f.dst_slice(1)), f.workspace());
+        pass.run(&f.cx, f.src_slice(0), f.src_slice(1), d_weights, d_bias, workspace);
     });
     Ok(Lowered { convolution: Some(convolution), ..lowered }.with_workspace(workspace))
 }

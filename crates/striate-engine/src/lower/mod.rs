@@ -271,9 +271,23 @@ pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
 
 /// Whether the operation's kernel knows how the unit's values are stored; all know float32.
 fn knows(site: &Site) -> bool {
+    let storage = |value: Value| (site.place)(value).storage;
     let mut values = site.unit.reads.iter().chain(&site.unit.writes);
-    let narrow = values.any(|value| (site.place)(*value).storage == Storage::Bf16);
-    !narrow || matches!(&site.node.op, Op::Concat(_))
+    if values.all(|value| storage(*value) != Storage::Bf16) {
+        return true;
+    }
+    match &site.node.op {
+        Op::Linear(_) | Op::LinearBackwardData(_) if !site.unit.prepared => false,
+        Op::Conv2d(_)
+        | Op::ConvTranspose2d(_)
+        | Op::Linear(_)
+        | Op::Conv2dBackwardData(_)
+        | Op::LinearBackwardData(_) => {
+            site.unit.chain.residual.is_none_or(|value| storage(value) == site.result().storage)
+        }
+        Op::Concat(_) => true,
+        _ => false,
+    }
 }
 
 /// The operation's kernel.
