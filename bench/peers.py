@@ -14,19 +14,18 @@ import argparse
 import csv
 import datetime
 import json
-import os
 import pathlib
 import re
 import sys
 
 from peers import report
-from peers.environment import BENCH, export, machine, output_of, say, set_up
+from peers.environment import BENCH, build_rust_peers, export, machine, say, set_up
 from peers.roster import PEERS, Setting
 from peers.workloads import COMPARED, TOLERANCE, WORKLOADS
 
 PAGE = BENCH.parent / "docs/performance.md"
-# A peer that takes so many times longer than the best one it competes with is measured in the first round only.
-SLACK = 1.5
+# After a round only so many peers go on, the fastest, and of them those within so many times the best one's time.
+STAYING, SLACK = 2, 1.15
 
 
 def new_folder(machine):
@@ -48,7 +47,7 @@ class Run:
         # Pairs of workload and peer that are not measured any more, and those of them that failed.
         self.out, self.failed = set(), set()
         self.file = open(folder / "results.csv", "w", newline="")
-        self.table = csv.writer(self.file)
+        self.table = csv.writer(self.file, lineterminator="\n")
         self.table.writerow(report.COLUMNS)
         self.file.flush()
 
@@ -65,13 +64,11 @@ class Run:
                         self.out.add((workload, peer))
                         self.failed.add((workload, peer))
                         say(f"{workload} {peer.name}: {error}")
-            rivals = [ms for peer, ms in times.items() if peer.name in workload.goal.against]
-            slow = [peer for peer, ms in times.items() if ms > SLACK * min(rivals, default=ms)]
-            self.out |= {(workload, peer) for peer in slow if peer.name != "striate"}
+            self.out |= {(workload, peer) for peer in times if peer not in staying(workload, times)}
 
     def measure(self, number, workload, peer):
         if peer not in self.versions:
-            self.versions[peer] = output_of(peer.version(self.setting)).strip()
+            self.versions[peer] = peer.version(self.setting)
         folder = self.exported(workload) if workload.task == "infer" else None
         result = peer.measure(workload, self.setting, folder)
         difference = checked(workload, result.get("logits"), folder) if folder else None
@@ -88,6 +85,14 @@ class Run:
     def exported(self, workload):
         batches = {w.batch for w in WORKLOADS if (w.network, w.task) == (workload.network, "infer")}
         return export(workload.network, sorted(batches), self.setting.python)
+
+
+def staying(workload, times):
+    """Who is measured in the next round: Striate, the best of its rivals, and who may turn out to be."""
+    ranked = sorted((peer for peer in times if peer.name != "striate"), key=times.get)
+    best = next((peer for peer in ranked if peer.name in workload.goal.against), None)
+    close = [peer for peer in ranked[:STAYING] if times[peer] <= SLACK * times.get(best, times[peer])]
+    return {best, *close, *(peer for peer in times if peer.name == "striate")}
 
 
 def checked(workload, logits, folder):
@@ -139,7 +144,7 @@ def arguments():
         parser.add_argument(f"--{name}", help=f"of {','.join(dict.fromkeys(str(value_of(w)) for w in WORKLOADS))}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of a measurement; at least 3 steps are timed")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of a measurement; at least 3 steps are timed")
     parser.add_argument("--quick", action="store_true", help="one round of short measurements")
     args = parser.parse_args()
     if args.rounds < 1 or args.threads < 1:
@@ -149,7 +154,7 @@ def arguments():
     args.workloads = WORKLOADS
     for name, value_of in SELECTIONS.items():
         args.workloads = chosen(getattr(args, name), args.workloads, value_of, parser)
-    everything = len(args.workloads) == len(WORKLOADS) and not args.peers and not args.quick
+    everything = len(args.workloads) == len(WORKLOADS) and not (args.peers or args.quick or args.report)
     args.publish = args.publish or everything
     args.peers = chosen(args.peers, PEERS, lambda peer: peer.name, parser)
     if not (args.setup or args.report) and not args.striate.exists():
@@ -160,8 +165,11 @@ def arguments():
 def main():
     args = arguments()
     if args.report:
-        return finish(args.report, args)
+        finish(args.report, args)
+        return 0
     python = args.python or set_up()
+    if any(peer.in_rust for peer in args.peers):
+        build_rust_peers()
     if args.setup:
         return 0
     facts = machine() | {"threads": args.threads, "rounds": args.rounds, "seconds": args.seconds}
@@ -172,8 +180,10 @@ def main():
     try:
         for number in range(args.rounds):
             run.round(number, args.workloads)
-    finally:
-        finish(folder, args)
+    except KeyboardInterrupt:
+        say(f"interrupted; `--report {folder}` shows what has been measured")
+        return 130
+    finish(folder, args)
     return 1 if run.failed else 0
 
 
@@ -182,7 +192,6 @@ def finish(folder, args):
     if args.publish:
         report.publish(folder, PAGE)
     print(f"\n{folder / 'results.csv'}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,18 +13,19 @@ BENCH = pathlib.Path(__file__).resolve().parent.parent
 ENVIRONMENT = BENCH / ".venv"
 EXPORTED = BENCH / ".exported"
 REQUIREMENTS = BENCH / "requirements.txt"
+RUST_PEERS = BENCH / "rust-peers"
 
 
 def say(message):
     print(message, file=sys.stderr, flush=True)
 
 
-def output_of(command):
+def output_of(command, variables={}):
     """What `command`, run in bench/, writes; a `RuntimeError` with its last words where it fails."""
     command = [str(part) for part in command]
     # Compiled code is kept, so that only the first run waits for the compiler.
     kept = {"TORCHINDUCTOR_CACHE_DIR": str(BENCH / ".compiled"), "PYTHONWARNINGS": "ignore"}
-    how = {"capture_output": True, "text": True, "timeout": 1200, "cwd": BENCH, "env": os.environ | kept}
+    how = {"capture_output": True, "text": True, "timeout": 1200, "cwd": BENCH, "env": os.environ | kept | variables}
     try:
         done = subprocess.run(command, **how)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -49,17 +50,28 @@ def set_up():
     return python
 
 
+def build_rust_peers():
+    """Builds what measures the peers written in Rust; says so where that fails, and their rows stay empty."""
+    say(f"building {RUST_PEERS}")
+    command = ["cargo", "build", "--release", "--locked", "--quiet"]
+    try:
+        subprocess.run(command, cwd=RUST_PEERS, check=True, stdout=sys.stderr)
+    except (OSError, subprocess.CalledProcessError) as error:
+        say(f"without the peers written in Rust: {error}")
+
+
 def export(network, batches, python):
     """The folder with the network's parameters, ONNX file, images and logits; written where it is not there as now."""
     folder = EXPORTED / network
-    sources = [REQUIREMENTS, *(BENCH / "peers" / name for name in ("export.py", "networks.py", "workloads.py"))]
+    sources = [REQUIREMENTS, BENCH / "peers/export.py", BENCH / "peers/networks.py"]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    wanted = f"{digest} {batches}"
     stamp = folder / "stamp"
-    if not stamp.exists() or stamp.read_text() != digest:
+    if not stamp.exists() or stamp.read_text() != wanted:
         say(f"exporting {network}")
         folder.mkdir(parents=True, exist_ok=True)
         output_of([python, "-m", "peers.export", folder, network, *batches])
-        stamp.write_text(digest)
+        stamp.write_text(wanted)
     return folder
 
 

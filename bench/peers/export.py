@@ -25,7 +25,7 @@ def with_statistics(network, images):
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias, std=0.1)
+        nn.init.normal_(norm.bias, mean=0.2, std=0.1)
         norm.reset_running_stats()
         norm.train()
         norm.momentum = None
@@ -34,10 +34,16 @@ def with_statistics(network, images):
     return network.eval()
 
 
+def pictures(count, shape):
+    """Random images with large and small features: mere noise looks the same to a deep network every time."""
+    large = nn.functional.interpolate(torch.randn(count, shape[0], 4, 4), size=shape[1:], mode="bilinear")
+    return large + torch.randn(count, *shape) / 4
+
+
 def export(folder, name, batches):
     torch.set_grad_enabled(False)
     network = networks.build(name, training=False)
-    images = torch.randn(max(*batches, COMPARED), *networks.image_shape(name))
+    images = pictures(max(*batches, COMPARED), networks.image_shape(name))
     with_statistics(network, images[:8])
     parameters = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
     save_file(parameters, folder / "weights.safetensors")

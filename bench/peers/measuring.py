@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-WARM_UP_STEPS = 2
+WARM_UP_STEPS = 1
 LEAST_STEPS = 3
 
 
@@ -63,7 +63,7 @@ def timed(step, job):
 
 
 def serve(prepare):
-    """Runs the job in the last argument: `prepare` returns the step to time and, for inference, the logits it gave."""
+    """Runs the job in the last argument: `prepare` returns a step that has run once and, for inference, its logits."""
     job = Job(**json.loads(sys.argv[-1]))
     baseline = peak_rss_mib()
     step, logits = prepare(job)

@@ -13,8 +13,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from typing import Callable
 
-from .environment import output_of
-from .workloads import COMPARED
+from .environment import RUST_PEERS, output_of
+from .workloads import COMPARED, NETWORKS
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Peer:
-    """Someone to measure: which workloads it runs, how, and the command that tells its version."""
+    """Someone to measure: which workloads it runs, what measures it, and what tells its version."""
 
     name: str
     runs: Callable
     measure: Callable
     version: Callable
+    in_rust: bool = False
 
 
 def striate(workload, setting, folder):
@@ -80,13 +81,28 @@ def python_peer(name, module, package, runs, mode=None):
 
     def version(setting):
         tell = f"from importlib.metadata import version; print('{package}', version('{package}'))"
-        return [setting.python, "-c", tell]
+        return output_of([setting.python, "-c", tell]).strip()
 
     return Peer(name, runs, measure, version)
 
 
-def torch_peer(mode):
-    return python_peer(f"torch-{mode}", "torch_peer", "torch", lambda workload: True, mode)
+def rust_peer(name, package, runs):
+    """A peer that bench/rust-peers measures."""
+
+    def measure(workload, setting, folder):
+        command = [RUST_PEERS / "target/release/rust-peers", name, job(workload, setting, folder, name)]
+        return json.loads(output_of(command, {"RAYON_NUM_THREADS": str(setting.threads)}))
+
+    def version(setting):
+        locked = re.findall(r'name = "(.*)"\nversion = "(.*)"', (RUST_PEERS / "Cargo.lock").read_text())
+        return f"{name} {dict(locked)[package]}"
+
+    return Peer(name, runs, measure, version, in_rust=True)
+
+
+def torch_peer(mode, *runs):
+    """PyTorch in one of its modes, which runs the named pairs of task and precision."""
+    return python_peer(f"torch-{mode}", "torch_peer", "torch", lambda w: (w.task, w.precision) in runs, mode)
 
 
 def infers(*precisions, least_batch=1):
@@ -94,10 +110,28 @@ def infers(*precisions, least_batch=1):
     return lambda w: w.task == "infer" and w.precision in precisions and w.batch >= least_batch
 
 
+def infers_single(*networks):
+    """Runs float32 inference of these networks on one image, and of two of them on a batch."""
+    batches = ("resnet18", "lenet5")
+    return lambda w: infers("f32")(w) and w.network in networks and (w.batch == 1 or w.network in batches)
+
+
+def trains_lenet5(workload):
+    return (workload.network, workload.task, workload.precision) == ("lenet5", "train", "f32")
+
+
 PEERS = [
-    Peer("striate", lambda workload: True, striate, lambda setting: [setting.striate, "--version"]),
-    *(torch_peer(mode) for mode in ("eager", "channels_last", "compiled", "compiled-channels_last")),
+    Peer("striate", lambda workload: True, striate, lambda setting: output_of([setting.striate, "--version"]).strip()),
+    # Inference without channels_last is slower throughout; compiled with frozen parameters it chooses its own format.
+    torch_peer("eager", ("train", "f32")),
+    torch_peer("channels_last", ("infer", "f32"), ("infer", "bf16"), ("train", "f32"), ("train", "bf16")),
+    torch_peer("compiled", ("infer", "f32"), ("infer", "bf16"), ("train", "f32")),
+    torch_peer("compiled-channels_last", ("train", "f32"), ("train", "bf16")),
     python_peer("onnxruntime", "onnx_peers", "onnxruntime", infers("f32")),
     python_peer("openvino", "onnx_peers", "openvino", infers("f32", "bf16")),
     python_peer("openvino-streams", "onnx_peers", "openvino", infers("f32", "bf16", least_batch=2)),
+    rust_peer("tract", "tract-onnx", infers_single(*NETWORKS)),
+    rust_peer("rten", "rten", infers_single(*NETWORKS)),
+    rust_peer("candle", "candle-core", infers_single("lenet5", "vgg16", "resnet18", "resnet50-v1.5")),
+    rust_peer("burn", "burn", lambda w: infers_single("lenet5", "resnet18")(w) or trains_lenet5(w)),
 ]

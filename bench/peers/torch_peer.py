@@ -66,6 +66,7 @@ def training(job):
         value.backward()
         optimiser.step()
 
+    step()
     return step, None
 
 
