@@ -1,10 +1,12 @@
 //! Which nodes are computed together by one kernel, and in which order.
 
+use crate::place::shape4;
 use std::collections::HashMap;
-use striate_graph::ops::{ActivationKind, BatchNorm, BinaryKind, Op};
+use striate_graph::ops::{Activation, ActivationBackward, ActivationKind, BatchNorm, BinaryKind, Op};
 use striate_graph::{Graph, Node, NodeId, Type, Value};
 
-/// What follows a convolution (or a batch norm of training) within the same kernel, in this order.
+/// What surrounds a unit's root within the same kernel: what follows a convolution or a batch norm, in this order, or
+/// what comes before a batch norm's gradient.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chain {
     /// A batch norm of inference, folded into the weights.
@@ -13,6 +15,36 @@ pub(crate) struct Chain {
     pub residual: Option<Value>,
     /// A ReLU.
     pub relu: bool,
+    /// The gradient of the ReLU before, through which a batch norm's gradient comes.
+    pub gate: Option<Gate>,
+}
+
+/// A ReLU's gradient, computed with that of the batch norm before the ReLU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate {
+    /// What tells which elements the ReLU passed.
+    pub by: GatedBy,
+    /// The gradient before it is gated.
+    pub d_dst: Value,
+    /// The gated gradient, where others read it too.
+    pub kept: Option<Value>,
+}
+
+/// What tells which elements a ReLU passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GatedBy {
+    /// Its input, computed again from the batch norm's input, with this bias.
+    Norm(Value),
+    /// Its result.
+    Relu(Value),
+}
+
+impl GatedBy {
+    /// The value read for it.
+    pub(crate) fn value(self) -> Value {
+        let (Self::Norm(value) | Self::Relu(value)) = self;
+        value
+    }
 }
 
 /// Nodes that one kernel computes.
@@ -59,7 +91,14 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
         _ => None,
     };
     let mut statics = HashMap::new();
+    let gates = gates(graph, &readers);
+    // The node whose unit computes a value.
+    let made_by = |value: Value| {
+        let producer = graph.producer(value);
+        gates.iter().find(|(_, (relu, _))| *relu == producer).map_or(producer, |(norm, _)| *norm)
+    };
     let mut absorbed = vec![false; graph.nodes().len()];
+    gates.values().for_each(|(relu, _)| absorbed[relu.index()] = true);
     let mut placed: Vec<(NodeId, Unit)> = Vec::new();
     for (id, node) in graph.nodes() {
         if absorbed[id.index()] || node.op.is_leaf() || is_view(graph, node) {
@@ -74,7 +113,11 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
             writes: Vec::new(),
             prepared: false,
         };
-        extend(graph, node, &mut unit, &sole_reader, &mut statics);
+        if let Some((relu, gate)) = gates.get(&id) {
+            unit.absorbed.push(*relu);
+            unit.chain.gate = Some(*gate);
+        }
+        extend(graph, node, &mut unit, &sole_reader, &made_by, &mut statics);
         absorb_updates(graph, node, &mut unit, &sole_reader);
         for taken in &unit.absorbed {
             absorbed[taken.index()] = true;
@@ -84,7 +127,7 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
         // of the chain.
         placed.push((id, unit));
     }
-    place_updates(graph, &mut placed);
+    place_updates(graph, &mut placed, &made_by);
     placed.into_iter().map(|(_, unit)| unit).collect()
 }
 
@@ -92,6 +135,7 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
 fn takes_chain(op: &Op) -> [bool; 3] {
     match op {
         Op::Conv2d(_) | Op::Linear(_) => [true, true, true],
+        Op::Conv2dBackwardData(_) => [false, true, false],
         Op::BatchNorm(BatchNorm { training: true, .. }) => [false, true, true],
         Op::Binary(_) => [false, false, true],
         _ => [false; 3],
@@ -104,6 +148,7 @@ fn extend(
     root: &Node,
     unit: &mut Unit,
     sole_reader: &dyn Fn(Value) -> Option<NodeId>,
+    made_by: &dyn Fn(Value) -> NodeId,
     statics: &mut HashMap<Value, bool>,
 ) {
     let [norm, addition, relu] = takes_chain(&root.op);
@@ -124,7 +169,7 @@ fn extend(
             }
             Op::Binary(binary) if addition && binary.kind == BinaryKind::Add && chain.residual.is_none() => {
                 let other = if node.inputs[0] == value { node.inputs[1] } else { node.inputs[0] };
-                let ready = graph.producer(other) < unit.root;
+                let ready = made_by(other) < unit.root;
                 if other == value || !ready || graph.ty(other) != graph.ty(value) {
                     return;
                 }
@@ -167,6 +212,36 @@ fn is_update(graph: &Graph, unit: &Unit) -> bool {
     nodes.any(|node| matches!(node.op, Op::SgdUpdate(_)))
 }
 
+/// The gradients of ReLUs that are computed with a batch norm's, by the norm's gradient: the first to read them.
+fn gates(graph: &Graph, readers: &[Vec<NodeId>]) -> HashMap<NodeId, (NodeId, Gate)> {
+    let kind = ActivationKind::Relu;
+    let [relu, relu_gradient] = [Op::from(Activation { kind }), Op::from(ActivationBackward { kind })];
+    let gate = |(id, node): (NodeId, &Node)| {
+        let gradient = *node.outputs.first().filter(|_| node.op == relu_gradient)?;
+        let (first, others) = readers[gradient.index()].split_first()?;
+        let Node { op: Op::BatchNormBackward(_), inputs, .. } = graph.node(*first) else { return None };
+        let [x, scale, mean, inv_std, d_dst] = inputs[..] else { return None };
+        if d_dst != gradient || x == gradient {
+            return None;
+        }
+        let y = node.inputs[0];
+        let norm_bias = || {
+            let Node { op, inputs, .. } = graph.node(graph.producer(y));
+            let z = *inputs.first().filter(|_| *op == relu)?;
+            let Node { op, inputs, outputs, .. } = graph.node(graph.producer(z));
+            let is_same = matches!(op, Op::BatchNorm(_))
+                && inputs[..2] == [x, scale]
+                && outputs[..] == [z, mean, inv_std];
+            is_same.then(|| inputs[2])
+        };
+        let by = norm_bias().map_or(GatedBy::Relu(y), GatedBy::Norm);
+        let is_output = graph.outputs().iter().any(|output| output.value == gradient);
+        let kept = (!others.is_empty() || is_output).then_some(gradient);
+        Some((*first, (id, Gate { by, d_dst: node.inputs[1], kept })))
+    };
+    graph.nodes().filter_map(gate).collect()
+}
+
 /// What the unit reads and writes when it runs.
 fn touch(graph: &Graph, root: &Node, unit: &mut Unit, statics: &mut HashMap<Value, bool>) {
     let updates = if is_update(graph, unit) { unit.absorbed.as_slice() } else { &[] };
@@ -190,11 +265,16 @@ fn touch(graph: &Graph, root: &Node, unit: &mut Unit, statics: &mut HashMap<Valu
     let first_further = if updates.is_empty() { 1 } else { root.outputs.len() };
     let further = root.outputs.iter().skip(first_further).copied();
     unit.writes = unit.output.into_iter().chain(further).chain(updated).collect();
+    if let Some(Gate { by, d_dst, kept }) = unit.chain.gate {
+        unit.reads.pop();
+        unit.reads.extend([d_dst, by.value()]);
+        unit.writes.extend(kept);
+    }
 }
 
 /// Sorts the units into an order of computation in which each parameter's update runs as soon as what it takes is there
 /// and nobody else needs the old value, so that the gradient's memory is free again.
-fn place_updates(graph: &Graph, placed: &mut [(NodeId, Unit)]) {
+fn place_updates(graph: &Graph, placed: &mut [(NodeId, Unit)], made_by: &dyn Fn(Value) -> NodeId) {
     let viewed = viewed_values(graph);
     let mut last_touch: HashMap<Value, NodeId> = HashMap::new();
     for (position, unit) in placed.iter().filter(|(_, unit)| !is_update(graph, unit)) {
@@ -204,7 +284,7 @@ fn place_updates(graph: &Graph, placed: &mut [(NodeId, Unit)]) {
         }
     }
     for (position, unit) in placed.iter_mut().filter(|(_, unit)| is_update(graph, unit)) {
-        let made = unit.reads.iter().map(|value| graph.producer(viewed[value.index()]));
+        let made = unit.reads.iter().map(|value| made_by(viewed[value.index()]));
         let free = unit.writes.iter().filter_map(|value| last_touch.get(&viewed[value.index()]).copied());
         *position = made.chain(free).max().unwrap_or(*position);
     }
@@ -224,16 +304,32 @@ pub(crate) fn is_static(graph: &Graph, value: Value, cache: &mut HashMap<Value, 
 pub(crate) fn is_view(graph: &Graph, node: &Node) -> bool {
     match &node.op {
         Op::Dropout(dropout) => dropout.stream.is_none(),
+        Op::Slice(slice) => {
+            let has_channels = matches!(graph.ty(node.inputs[0]).dims.len(), 1 | 3);
+            has_channels && slice.axis == 0 && slice.step == 1
+        }
         Op::Reshape(_) => {
             let (from, to) = (graph.ty(node.inputs[0]), graph.ty(node.outputs[0]));
             let plain = |ty: &Type| match ty.dims.as_slice() {
                 [c, h, w] => *c == 1 || h * w == 1,
                 _ => true,
             };
-            plain(from) && plain(to)
+            plain(from) && plain(to) && !(regroups(graph, node) && is_slice(graph, node.inputs[0]))
         }
         _ => false,
     }
+}
+
+/// Whether a reshaping groups the elements into other pixels; seen as they lie, they must be dense then.
+pub(crate) fn regroups(graph: &Graph, node: &Node) -> bool {
+    let channels = |value: Value| shape4(graph.ty(value), 1)[3];
+    matches!(node.op, Op::Reshape(_)) && channels(node.inputs[0]) != channels(node.outputs[0])
+}
+
+/// Whether a value is a view of some channels of another.
+fn is_slice(graph: &Graph, value: Value) -> bool {
+    let node = graph.node(graph.producer(value));
+    is_view(graph, node) && (matches!(node.op, Op::Slice(_)) || is_slice(graph, node.inputs[0]))
 }
 
 /// For each value, by index, the value that it is a view of, itself where it is none.

@@ -7,7 +7,7 @@ use common::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use striate_engine::reference;
-use striate_engine::{Isa, Parameters};
+use striate_engine::{Isa, Parameters, Plan, PlanOptions};
 use striate_graph::autodiff::gradients;
 use striate_graph::ops::*;
 use striate_graph::training::{self, LEARNING_RATE, training_mode};
@@ -192,6 +192,15 @@ fn gradients_of_gradients_equal_central_differences() {
         let expected = first.differences(&at_point);
         gradients_are(&graph, &data, &expected, greatest_value(&first.graph, &at_point))
     });
+}
+
+#[test]
+fn gradients_of_relus_and_their_sums_need_no_steps_of_their_own() {
+    let case = compositions().into_iter().find(|case| case.name == RESIDUAL_BLOCKS).unwrap();
+    let graph = Differentiable::new(&case).gradient_graph();
+    let plan = Plan::new(&graph, PlanOptions::new(BATCH)).unwrap();
+    let count = |op: &str| plan.steps().filter(|step| step.op == op).count();
+    assert_eq!([count("batch_norm_backward"), count("activation_backward"), count("add")], [5, 0, 0]);
 }
 
 proptest! {

@@ -93,7 +93,7 @@ impl Map<1> for Relu {
 impl Map<2> for Relu {
     #[inline(always)]
     fn map<S: Simd>(self, s: S, [y, dy]: [S::F; 2]) -> S::F {
-        s.select_gt_or_nan(y, s.zero(), dy, s.zero())
+        s.select_gt_or_nan(y, s.zero(), s.loaded(dy), s.zero())
     }
 }
 

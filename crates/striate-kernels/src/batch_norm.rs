@@ -4,9 +4,9 @@
 //! y = γ(x − μ)/√(σ² + ε) + β, with μ and σ² over the pixels of all images; for inference μ and σ² are running
 //! averages and the whole is one scale and one shift a channel.
 
-use crate::channelwise::{self, AddSums, COMBINE, ChannelMap, ChannelSum, Sum, rows_per_sum};
+use crate::channelwise::{self, AddSums, COMBINE, ChannelMap, ChannelSum, Maps, Source, Sum, rows_per_sum};
+use crate::element::Element;
 use crate::exec::{Context, SharedMut, for_each_piece};
-use crate::pixelwise::assert_fits;
 use crate::simd::{Simd, dispatch};
 use crate::view::{Pixels, PixelsMut};
 
@@ -47,16 +47,16 @@ pub struct Normalizer<'a> {
 
 /// What follows the normalisation in the same pass.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Epilogue<'a> {
+pub struct Epilogue<'a, E = f32> {
     /// A map to add, as a residual block does.
-    pub residual: Option<Pixels<'a>>,
+    pub residual: Option<Pixels<'a, E>>,
     /// Whether a ReLU follows, after the addition.
     pub relu: bool,
 }
 
 /// How the gradient reaches the normalisation.
 #[derive(Clone, Copy, Debug)]
-pub enum Gate<'a> {
+pub enum Gate<'a, E = f32> {
     /// As it is: no ReLU followed.
     Open,
     /// Through the ReLU that followed directly; which elements it passed, NaN among them, is computed again from
@@ -64,16 +64,16 @@ pub enum Gate<'a> {
     Relu,
     /// Through a ReLU that followed an addition; it passed the elements where its result, given, is positive or
     /// NaN.
-    ReluOf(Pixels<'a>),
+    ReluOf(Pixels<'a, E>),
 }
 
 /// What the backward pass writes.
 #[derive(Debug)]
-pub struct Gradients<'a> {
+pub struct Gradients<'a, E = f32> {
     /// ∂/∂x
-    pub d_src: PixelsMut<'a>,
-    /// ∂/∂ of the residual that was added: the gradient behind the ReLU, where wanted.
-    pub d_residual: Option<PixelsMut<'a>>,
+    pub d_src: PixelsMut<'a, E>,
+    /// ∂/∂ of the residual that was added: the gradient behind the gate, where wanted.
+    pub d_residual: Option<PixelsMut<'a, E>>,
     /// ∂/∂γ, a channel each.
     pub d_scale: &'a mut [f32],
     /// ∂/∂β, a channel each.
@@ -96,17 +96,17 @@ impl BatchNorm {
     /// Accurate where the mean is large beside the deviation: sums are of differences to the mean of at least
     /// each chunk's first 64th. (Then the sum of squares cannot be more than 64 times the true one, so no more
     /// than that is lost to cancellation.)
-    pub fn statistics(
+    pub fn statistics<E: Element>(
         &self,
         cx: &Context,
-        src: Pixels,
+        src: Pixels<E>,
         mean: &mut [f32],
         inv_std: &mut [f32],
         running: Option<Running>,
         workspace: &mut [f32],
     ) {
         let Self { pixels, channels, epsilon } = *self;
-        assert_fits("src", src.data, pixels, channels, src.ld);
+        let maps = Maps::new([Source::Of(src)], [], [pixels, channels]);
         assert_eq!([mean.len(), inv_std.len()], [channels; 2], "statistics, one a channel");
         let chunk_rows = rows_per_sum(channels);
         let partials = SharedMut::new(&mut workspace[..3 * self.chunks() * channels]);
@@ -118,10 +118,10 @@ impl BatchNorm {
             let (sum, square) = sums.split_at_mut(channels);
             let near = (len / 8).clamp(1, 64);
             let rows = start..start + near;
-            dispatch(cx.isa, AddSums { f: &Sum, rows, operands: [src], params: [], sums: [shift] });
+            dispatch(cx.isa, AddSums { f: &Sum, rows, maps: &maps, params: [], sums: [shift] });
             shift.iter_mut().for_each(|x| *x /= near as f32);
             let (rows, params) = (start..start + len, [&*shift]);
-            dispatch(cx.isa, AddSums { f: &Moments, rows, operands: [src], params, sums: [sum, square] });
+            dispatch(cx.isa, AddSums { f: &Moments, rows, maps: &maps, params, sums: [sum, square] });
         });
 
         let partials = &workspace[..3 * self.chunks() * channels];
@@ -174,105 +174,162 @@ impl BatchNorm {
     }
 
     /// `dst` = γ(x − μ)/√(σ² + ε) + β, and what `epilogue` adds to it.
-    pub fn normalize(
+    pub fn normalize<E: Element>(
         &self,
         cx: &Context,
-        src: Pixels,
+        src: Pixels<E>,
         norm: Normalizer,
-        epilogue: Epilogue,
-        dst: PixelsMut,
+        epilogue: Epilogue<E>,
+        dst: PixelsMut<E>,
         workspace: &mut [f32],
     ) {
         let shape = [self.pixels, self.channels];
         let params = [norm.mean, norm.slope(&mut workspace[..self.channels]), norm.bias];
-        let relu = Normalize { relu: epilogue.relu };
-        match epilogue.residual {
-            None => channelwise::map(cx, &relu, [src], params, [dst], shape),
-            Some(residual) => channelwise::map(cx, &relu, [src, residual], params, [dst], shape),
+        let Epilogue { residual, relu } = epilogue;
+        let src = Source::Of(src);
+        match (residual.map(Source::Of), relu) {
+            (None, false) => {
+                channelwise::map(cx, &Normalize::<false>, Maps::new([src], [dst], shape), params)
+            }
+            (None, true) => channelwise::map(cx, &Normalize::<true>, Maps::new([src], [dst], shape), params),
+            (Some(residual), false) => {
+                let maps = Maps::new([src, residual], [dst], shape);
+                channelwise::map(cx, &Normalize::<false>, maps, params);
+            }
+            (Some(residual), true) => {
+                let maps = Maps::new([src, residual], [dst], shape);
+                channelwise::map(cx, &Normalize::<true>, maps, params);
+            }
         }
     }
 
     /// The gradients, from the source `src`, the gradient `d_dst` of the result, and what normalised it.
-    pub fn backward(
+    ///
+    /// Both may be overwritten: where `src` is `None`, the source is what `d_src` holds; where `d_dst` is `None`, it is
+    /// what `d_residual` holds.
+    ///
+    /// # Panics
+    /// When neither `d_dst` nor `d_residual` is given.
+    pub fn backward<E: Element>(
         &self,
         cx: &Context,
-        [src, d_dst]: [Pixels; 2],
-        gate: Gate,
+        [src, d_dst]: [Option<Pixels<E>>; 2],
+        gate: Gate<E>,
         norm: Normalizer,
-        grads: Gradients,
+        grads: Gradients<E>,
         workspace: &mut [f32],
     ) {
-        match gate {
-            Gate::Open => self.backward_through(cx, &Open, [src, d_dst], norm, grads, workspace),
-            Gate::Relu => self.backward_through(cx, &Relu, [src, d_dst], norm, grads, workspace),
-            Gate::ReluOf(dst) => {
-                self.backward_through(cx, &ReluOf, [src, d_dst, dst], norm, grads, workspace)
+        let channels = self.channels;
+        let Gradients { d_src, mut d_residual, d_scale, d_bias } = grads;
+        let (slope, sums) = workspace.split_at_mut(channels);
+        let params = [norm.mean, norm.slope(slope), norm.bias];
+        {
+            let x = Source::Of(src.unwrap_or(Pixels::new(d_src.data, d_src.ld)));
+            let d = d_dst.map_or(Source::Dst(0), Source::Of);
+            let kept = d_residual.as_mut().map(|kept| PixelsMut::new(&mut *kept.data, kept.ld));
+            match gate {
+                Gate::Open => self.sums(cx, &Open, [x, d], kept, params, sums),
+                Gate::Relu => self.sums(cx, &Relu, [x, d], kept, params, sums),
+                Gate::ReluOf(y) => self.sums(cx, &ReluOf, [x, d, Source::Of(y)], kept, params, sums),
             }
         }
-    }
-
-    /// With g the gradient behind the gate and x̂ = (x − μ)/σ: ∂β = Σg, ∂γ = Σg·x̂, and
-    /// ∂x = γ/σ · (g − ∂β/pixels − x̂·∂γ/pixels).
-    fn backward_through<const N: usize, G: Gating<N>>(
-        &self,
-        cx: &Context,
-        gate: &G,
-        operands: [Pixels; N],
-        norm: Normalizer,
-        grads: Gradients,
-        workspace: &mut [f32],
-    ) {
-        let Self { pixels, channels, .. } = *self;
-        operands.iter().for_each(|src| assert_fits("src", src.data, pixels, channels, src.ld));
-        let Gradients { d_src, d_residual, d_scale, d_bias } = grads;
-        let (chunk_rows, chunks) = (rows_per_sum(channels), self.chunks());
-        let (slope, partials) = workspace.split_at_mut(channels);
-        let slope = norm.slope(slope);
-        {
-            let partials = SharedMut::new(&mut partials[..2 * chunks * channels]);
-            let params = [norm.mean, slope, norm.bias];
-            for_each_piece(cx.exec, pixels, chunk_rows, |start, len, _| {
-                // SAFETY: a chunk's partial sums are its task's own.
-                let sums = unsafe { partials.range(start / chunk_rows * 2 * channels, 2 * channels) };
-                sums.fill(0.0);
-                let (sum, product) = sums.split_at_mut(channels);
-                let rows = start..start + len;
-                dispatch(
-                    cx.isa,
-                    AddSums { f: &GateSums(gate), rows, operands, params, sums: [sum, product] },
-                );
-            });
-        }
-        {
-            let (d_scale, d_bias) = (SharedMut::new(&mut *d_scale), SharedMut::new(&mut *d_bias));
-            let partials = &partials[..2 * chunks * channels];
-            channelwise::combine(cx, partials, 2 * channels, |start, totals| {
-                for (at, total) in (start..).zip(totals) {
-                    let (d, c, scale) = if at < channels {
-                        (d_bias, at, 1.0)
-                    } else {
-                        (d_scale, at - channels, norm.inv_std[at - channels])
-                    };
-                    // SAFETY: each sum is one task's own.
-                    unsafe { d.range(c, 1)[0] = (total * scale as f64) as f32 };
-                }
-            });
-        }
+        self.parameter_gradients(cx, sums, norm.inv_std, d_scale, d_bias);
         // ∂x = slope·g + tilt·(x − μ) + offset
-        let (tilt, offset) = partials.split_at_mut(channels);
+        let (tilt, offset) = sums.split_at_mut(channels);
         let offset = &mut offset[..channels];
         for c in 0..channels {
-            let scale = -slope[c] / pixels as f32;
+            let scale = -params[1][c] / self.pixels as f32;
             tilt[c] = scale * norm.inv_std[c] * d_scale[c];
             offset[c] = scale * d_bias[c];
         }
-        let (params, shape) = ([norm.mean, slope, norm.bias, tilt, offset], [pixels, channels]);
-        match d_residual {
-            None => channelwise::map(cx, &GateMap(gate), operands, params, [d_src], shape),
-            Some(d_residual) => {
-                channelwise::map(cx, &GateMap(gate), operands, params, [d_src, d_residual], shape);
-            }
+        // What was kept is behind the gate already.
+        let (gate, d) = match &d_residual {
+            Some(kept) => (Gate::Open, Pixels::new(&*kept.data, kept.ld)),
+            None => (gate, d_dst.expect("checked with the sums: there is a gradient")),
+        };
+        let (x, d) = (src.map_or(Source::Dst(0), Source::Of), Source::Of(d));
+        let params = [params[0], params[1], params[2], tilt, offset];
+        match gate {
+            Gate::Open => self.map(cx, &Open, [x, d], d_src, params),
+            Gate::Relu => self.map(cx, &Relu, [x, d], d_src, params),
+            Gate::ReluOf(y) => self.map(cx, &ReluOf, [x, d, Source::Of(y)], d_src, params),
         }
+    }
+
+    /// With g the gradient behind the gate: Σg and Σg·(x − μ) of each chunk of pixels, two rows of channels each, into
+    /// `sums`; g into `kept`.
+    fn sums<E: Element, const N: usize, G: Gating<N>>(
+        &self,
+        cx: &Context,
+        gate: &G,
+        operands: [Source<E>; N],
+        kept: Option<PixelsMut<E>>,
+        params: [&[f32]; 3],
+        sums: &mut [f32],
+    ) {
+        let (f, shape) = (&GateSums(gate), [self.pixels, self.channels]);
+        match kept {
+            None => self.chunk_sums(cx, f, &Maps::new(operands, [], shape), params, sums),
+            Some(kept) => self.chunk_sums(cx, f, &Maps::new(operands, [kept], shape), params, sums),
+        }
+    }
+
+    fn chunk_sums<E: Element, const N: usize, const D: usize>(
+        &self,
+        cx: &Context,
+        f: &impl ChannelSum<2, N, 3, D>,
+        maps: &Maps<E, N, D>,
+        params: [&[f32]; 3],
+        sums: &mut [f32],
+    ) {
+        let (channels, chunk_rows) = (self.channels, rows_per_sum(self.channels));
+        let sums = SharedMut::new(&mut sums[..2 * self.chunks() * channels]);
+        for_each_piece(cx.exec, self.pixels, chunk_rows, |start, len, _| {
+            // SAFETY: a chunk's sums are its task's own.
+            let sums = unsafe { sums.range(start / chunk_rows * 2 * channels, 2 * channels) };
+            sums.fill(0.0);
+            let (sum, product) = sums.split_at_mut(channels);
+            let (rows, sums) = (start..start + len, [sum, product]);
+            dispatch(cx.isa, AddSums { f, rows, maps, params, sums });
+        });
+    }
+
+    /// ∂β = Σg and ∂γ = Σg·x̂, with x̂ = (x − μ)/σ, from the chunks' `sums`.
+    fn parameter_gradients(
+        &self,
+        cx: &Context,
+        sums: &[f32],
+        inv_std: &[f32],
+        d_scale: &mut [f32],
+        d_bias: &mut [f32],
+    ) {
+        let channels = self.channels;
+        let (d_scale, d_bias) = (SharedMut::new(d_scale), SharedMut::new(d_bias));
+        let sums = &sums[..2 * self.chunks() * channels];
+        channelwise::combine(cx, sums, 2 * channels, |start, totals| {
+            for (at, total) in (start..).zip(totals) {
+                let (d, c, scale) = if at < channels {
+                    (d_bias, at, 1.0)
+                } else {
+                    (d_scale, at - channels, inv_std[at - channels])
+                };
+                // SAFETY: each sum is one task's own.
+                unsafe { d.range(c, 1)[0] = (total * scale as f64) as f32 };
+            }
+        });
+    }
+
+    /// ∂x = γ/σ · (g − ∂β/pixels − x̂·∂γ/pixels), of which `params` hold all but g and x.
+    fn map<E: Element, const N: usize, G: Gating<N>>(
+        &self,
+        cx: &Context,
+        gate: &G,
+        operands: [Source<E>; N],
+        d_src: PixelsMut<E>,
+        params: [&[f32]; 5],
+    ) {
+        let maps = Maps::new(operands, [d_src], [self.pixels, self.channels]);
+        channelwise::map(cx, &GateMap(gate), maps, params);
     }
 }
 
@@ -289,11 +346,17 @@ impl Normalizer<'_> {
 /// Σ(x − shift) and Σ(x − shift)²
 struct Moments;
 
-impl ChannelSum<2, 1, 1> for Moments {
+impl ChannelSum<2, 1, 1, 0> for Moments {
     #[inline(always)]
-    fn add<S: Simd>(&self, s: S, [sum, square]: [S::F; 2], [x]: [S::F; 1], [shift]: [S::F; 1]) -> [S::F; 2] {
+    fn add<S: Simd>(
+        &self,
+        s: S,
+        [sum, square]: [S::F; 2],
+        [x]: [S::F; 1],
+        [shift]: [S::F; 1],
+    ) -> ([S::F; 2], [S::F; 0]) {
         let d = s.sub(x, shift);
-        [s.add(sum, d), s.mul_add(d, d, square)]
+        ([s.add(sum, d), s.mul_add(d, d, square)], [])
     }
 }
 
@@ -303,25 +366,24 @@ fn normalized<S: Simd>(s: S, x: S::F, [mean, slope, bias]: [S::F; 3]) -> S::F {
     s.mul_add(s.sub(x, mean), slope, bias)
 }
 
-struct Normalize {
-    relu: bool,
-}
+/// The normalisation, and a ReLU where `RELU`.
+struct Normalize<const RELU: bool>;
 
-impl Normalize {
+impl<const RELU: bool> Normalize<RELU> {
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, y: S::F) -> [S::F; 1] {
-        [if self.relu { s.select_gt(s.zero(), y, s.zero(), y) } else { y }]
+        [if RELU { s.select_gt(s.zero(), y, s.zero(), y) } else { y }]
     }
 }
 
-impl ChannelMap<1, 1, 3> for Normalize {
+impl<const RELU: bool> ChannelMap<1, 1, 3> for Normalize<RELU> {
     #[inline(always)]
     fn map<S: Simd>(&self, s: S, [x]: [S::F; 1], params: [S::F; 3]) -> [S::F; 1] {
         self.finish(s, normalized(s, x, params))
     }
 }
 
-impl ChannelMap<1, 2, 3> for Normalize {
+impl<const RELU: bool> ChannelMap<1, 2, 3> for Normalize<RELU> {
     #[inline(always)]
     fn map<S: Simd>(&self, s: S, [x, residual]: [S::F; 2], params: [S::F; 3]) -> [S::F; 1] {
         self.finish(s, s.add(normalized(s, x, params), residual))
@@ -348,21 +410,22 @@ impl Gating<2> for Open {
 impl Gating<2> for Relu {
     #[inline(always)]
     fn pass<S: Simd>(&self, s: S, [x, d]: [S::F; 2], norm: [S::F; 3]) -> (S::F, S::F) {
-        (s.select_gt_or_nan(normalized(s, x, norm), s.zero(), d, s.zero()), s.sub(x, norm[0]))
+        let g = s.select_gt_or_nan(normalized(s, x, norm), s.zero(), s.loaded(d), s.zero());
+        (g, s.sub(x, norm[0]))
     }
 }
 
 impl Gating<3> for ReluOf {
     #[inline(always)]
     fn pass<S: Simd>(&self, s: S, [x, d, y]: [S::F; 3], [mean, ..]: [S::F; 3]) -> (S::F, S::F) {
-        (s.select_gt_or_nan(y, s.zero(), d, s.zero()), s.sub(x, mean))
+        (s.select_gt_or_nan(y, s.zero(), s.loaded(d), s.zero()), s.sub(x, mean))
     }
 }
 
-/// Σg and Σg·(x − μ)
+/// Σg and Σg·(x − μ), and g where it is wanted.
 struct GateSums<'a, G>(&'a G);
 
-impl<const N: usize, G: Gating<N>> ChannelSum<2, N, 3> for GateSums<'_, G> {
+impl<const N: usize, G: Gating<N>> ChannelSum<2, N, 3, 1> for GateSums<'_, G> {
     #[inline(always)]
     fn add<S: Simd>(
         &self,
@@ -370,29 +433,35 @@ impl<const N: usize, G: Gating<N>> ChannelSum<2, N, 3> for GateSums<'_, G> {
         [sum, product]: [S::F; 2],
         operands: [S::F; N],
         norm: [S::F; 3],
-    ) -> [S::F; 2] {
+    ) -> ([S::F; 2], [S::F; 1]) {
         let (g, centred) = self.0.pass(s, operands, norm);
-        [s.add(sum, g), s.mul_add(g, centred, product)]
+        ([s.add(sum, g), s.mul_add(g, centred, product)], [g])
     }
 }
 
-/// ∂x, and g.
-struct GateMap<'a, G>(&'a G);
-
-impl<const N: usize, G: Gating<N>> ChannelMap<2, N, 5> for GateMap<'_, G> {
+impl<const N: usize, G: Gating<N>> ChannelSum<2, N, 3, 0> for GateSums<'_, G> {
     #[inline(always)]
-    fn map<S: Simd>(&self, s: S, operands: [S::F; N], params: [S::F; 5]) -> [S::F; 2] {
-        let [mean, slope, bias, tilt, offset] = params;
-        let (g, centred) = self.0.pass(s, operands, [mean, slope, bias]);
-        [s.mul_add(slope, g, s.mul_add(tilt, centred, offset)), g]
+    fn add<S: Simd>(
+        &self,
+        s: S,
+        sums: [S::F; 2],
+        operands: [S::F; N],
+        norm: [S::F; 3],
+    ) -> ([S::F; 2], [S::F; 0]) {
+        let (sums, [_]): (_, [S::F; 1]) = self.add(s, sums, operands, norm);
+        (sums, [])
     }
 }
+
+/// ∂x
+struct GateMap<'a, G>(&'a G);
 
 impl<const N: usize, G: Gating<N>> ChannelMap<1, N, 5> for GateMap<'_, G> {
     #[inline(always)]
     fn map<S: Simd>(&self, s: S, operands: [S::F; N], params: [S::F; 5]) -> [S::F; 1] {
-        let [d_src, _]: [S::F; 2] = self.map(s, operands, params);
-        [d_src]
+        let [mean, slope, bias, tilt, offset] = params;
+        let (g, centred) = self.0.pass(s, operands, [mean, slope, bias]);
+        [s.mul_add(slope, g, s.mul_add(tilt, centred, offset))]
     }
 }
 
@@ -409,8 +478,16 @@ pub fn fold(norm: [&[f32]; 4], epsilon: f32, scale: &mut [f32], shift: &mut [f32
 }
 
 /// `dst` = `scale`·`src` + `shift`, a factor and a term a channel, for `pixels` pixels.
-pub fn scale_shift(cx: &Context, pixels: usize, src: Pixels, scale: &[f32], shift: &[f32], dst: PixelsMut) {
-    channelwise::map(cx, &ScaleShift, [src], [scale, shift], [dst], [pixels, scale.len()]);
+pub fn scale_shift<E: Element>(
+    cx: &Context,
+    pixels: usize,
+    src: Pixels<E>,
+    scale: &[f32],
+    shift: &[f32],
+    dst: PixelsMut<E>,
+) {
+    let maps = Maps::new([Source::Of(src)], [dst], [pixels, scale.len()]);
+    channelwise::map(cx, &ScaleShift, maps, [scale, shift]);
 }
 
 struct ScaleShift;

@@ -1,5 +1,6 @@
 //! Functions with a parameter per channel, and sums per channel over pixels.
 
+use crate::element::Element;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{assert_fits, rows_per_task};
 use crate::simd::{Kernel, Simd, dispatch};
@@ -19,71 +20,143 @@ pub(crate) fn for_each_vector<S: Simd>(_: S, len: usize, mut body: impl FnMut(us
     }
 }
 
+/// Where an operand's elements are.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a, E> {
+    /// In a map of their own.
+    Of(Pixels<'a, E>),
+    /// In a destination, before it is written.
+    Dst(usize),
+}
+
+/// `N` maps to read and `D` to write, of the same rows and channels; several tasks write, each rows of its own.
+pub(crate) struct Maps<'a, E, const N: usize, const D: usize> {
+    operands: [Source<'a, E>; N],
+    dsts: [(SharedMut<'a, E>, usize); D],
+    rows: usize,
+    channels: usize,
+}
+
+impl<'a, E: Element, const N: usize, const D: usize> Maps<'a, E, N, D> {
+    /// Asserts that all hold `rows` × `channels` elements.
+    pub(crate) fn new(
+        operands: [Source<'a, E>; N],
+        dsts: [PixelsMut<'a, E>; D],
+        [rows, channels]: [usize; 2],
+    ) -> Self {
+        for operand in &operands {
+            match operand {
+                Source::Of(src) => assert_fits("src", src.data, rows, channels, src.ld),
+                Source::Dst(index) => assert!(*index < D, "destination {index} of {D}"),
+            }
+        }
+        let dsts = dsts.map(|dst| {
+            assert_fits("dst", dst.data, rows, channels, dst.ld);
+            (SharedMut::new(dst.data), dst.ld)
+        });
+        Self { operands, dsts, rows, channels }
+    }
+
+    /// The pointers, for a task's own use: as values, which no store through them can change.
+    #[inline(always)]
+    fn pointers(&self) -> Pointers<E, N, D> {
+        // SAFETY: index 0 is no further than the end.
+        let dsts = self.dsts.map(|(dst, ld)| (unsafe { dst.ptr_at(0) }, ld));
+        let operands = self.operands.map(|operand| match operand {
+            Source::Of(src) => (src.data.as_ptr(), src.ld),
+            Source::Dst(index) => (dsts[index].0.cast_const(), dsts[index].1),
+        });
+        Pointers { operands, dsts }
+    }
+}
+
+/// The first elements of [`Maps`], and the distances of their rows.
+#[derive(Clone, Copy)]
+struct Pointers<E, const N: usize, const D: usize> {
+    operands: [(*const E, usize); N],
+    dsts: [(*mut E, usize); D],
+}
+
+impl<E: Element, const N: usize, const D: usize> Pointers<E, N, D> {
+    /// `lanes` elements of each operand.
+    ///
+    /// # Safety
+    /// Row and channels exist; no other task writes the row.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(&self, s: S, row: usize, at: usize, lanes: usize) -> [S::F; N] {
+        // Plain loops: closures that hold vectors may be compiled without the instruction set.
+        let mut elements = [s.zero(); N];
+        for n in 0..N {
+            let (src, ld) = self.operands[n];
+            // SAFETY: `Maps::new` checked that the maps hold all rows and channels.
+            elements[n] = unsafe { s.load_up_to(src.add(row * ld + at), lanes) };
+        }
+        elements
+    }
+
+    /// Writes `lanes` elements of each destination.
+    ///
+    /// # Safety
+    /// As [`Pointers::load`].
+    #[inline(always)]
+    unsafe fn store<S: Simd>(&self, s: S, values: [S::F; D], row: usize, at: usize, lanes: usize) {
+        for d in 0..D {
+            let (dst, ld) = self.dsts[d];
+            // SAFETY: as in `load`.
+            unsafe { s.store_up_to(dst.add(row * ld + at), values[d], lanes) };
+        }
+    }
+}
+
 /// `D` results from an element of each of `N` operands and `P` parameters of its channel.
 pub(crate) trait ChannelMap<const D: usize, const N: usize, const P: usize>: Sync {
     /// The function, for a vector of channels. Implementations are `#[inline(always)]`.
     fn map<S: Simd>(&self, s: S, operands: [S::F; N], params: [S::F; P]) -> [S::F; D];
 }
 
-/// `dsts` = `f` of the operands, for `rows` × `channels` elements.
-pub(crate) fn map<const D: usize, const N: usize, const P: usize>(
+/// The destinations of `maps` = `f` of the operands.
+pub(crate) fn map<E: Element, const D: usize, const N: usize, const P: usize>(
     cx: &Context,
     f: &impl ChannelMap<D, N, P>,
-    operands: [Pixels; N],
+    maps: Maps<E, N, D>,
     params: [&[f32]; P],
-    dsts: [PixelsMut; D],
-    [rows, channels]: [usize; 2],
 ) {
-    operands.iter().for_each(|src| assert_fits("src", src.data, rows, channels, src.ld));
-    params.iter().for_each(|param| assert_eq!(param.len(), channels, "parameters, one a channel"));
-    let dsts = dsts.map(|dst| {
-        assert_fits("dst", dst.data, rows, channels, dst.ld);
-        (SharedMut::new(dst.data), dst.ld)
-    });
-    for_each_piece(cx.exec, rows, rows_per_task(channels), |start, len, _| {
-        dispatch(cx.isa, MapRows { f, rows: start..start + len, channels, operands, params, dsts });
+    params.iter().for_each(|param| assert_eq!(param.len(), maps.channels, "parameters, one a channel"));
+    for_each_piece(cx.exec, maps.rows, rows_per_task(maps.channels), |start, len, _| {
+        dispatch(cx.isa, MapRows { f, rows: start..start + len, maps: &maps, params });
     });
 }
 
-struct MapRows<'a, M, const D: usize, const N: usize, const P: usize> {
+struct MapRows<'a, M, E, const D: usize, const N: usize, const P: usize> {
     f: &'a M,
     rows: Range<usize>,
-    channels: usize,
-    operands: [Pixels<'a>; N],
+    maps: &'a Maps<'a, E, N, D>,
     params: [&'a [f32]; P],
-    dsts: [(SharedMut<'a, f32>, usize); D],
 }
 
-impl<M: ChannelMap<D, N, P>, const D: usize, const N: usize, const P: usize> Kernel
-    for MapRows<'_, M, D, N, P>
+impl<E: Element, M: ChannelMap<D, N, P>, const D: usize, const N: usize, const P: usize> Kernel
+    for MapRows<'_, M, E, D, N, P>
 {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        let (maps, channels) = (self.maps.pointers(), self.maps.channels);
         for row in self.rows.clone() {
             for_each_vector(
                 s,
-                self.channels,
+                channels,
                 #[inline(always)]
                 |at, lanes| {
-                    // Plain loops: closures that hold vectors may be compiled without the instruction set.
-                    let (mut operands, mut params) = ([s.zero(); N], [s.zero(); P]);
-                    for n in 0..N {
-                        let src = self.operands[n];
-                        // SAFETY: `map` checked that operands and parameters hold these elements.
-                        operands[n] =
-                            unsafe { s.load_up_to(src.data.as_ptr().add(row * src.ld + at), lanes) };
-                    }
+                    let mut params = [s.zero(); P];
                     for p in 0..P {
-                        // SAFETY: as above.
+                        // SAFETY: `map` checked that there is one for each channel.
                         params[p] = unsafe { s.load_up_to(self.params[p].as_ptr().add(at), lanes) };
                     }
-                    let values = self.f.map(s, operands, params);
-                    for d in 0..D {
-                        let (dst, ld) = self.dsts[d];
-                        // SAFETY: checked as above; rows are this task's own.
-                        unsafe { s.store_up_to(dst.ptr_at(row * ld + at), values[d], lanes) };
+                    // SAFETY: within the rows and channels; rows are this task's own.
+                    unsafe {
+                        let operands = maps.load(s, row, at, lanes);
+                        maps.store(s, self.f.map(s, operands, params), row, at, lanes);
                     }
                 },
             );
@@ -91,24 +164,35 @@ impl<M: ChannelMap<D, N, P>, const D: usize, const N: usize, const P: usize> Ker
     }
 }
 
-/// `K` sums per channel, of terms made from an element of each of `N` operands and `P` parameters.
-pub(crate) trait ChannelSum<const K: usize, const N: usize, const P: usize>: Sync {
-    /// The sums with the terms of one more pixel. Implementations are `#[inline(always)]`.
-    fn add<S: Simd>(&self, s: S, sums: [S::F; K], operands: [S::F; N], params: [S::F; P]) -> [S::F; K];
+/// `K` sums per channel, of terms made from an element of each of `N` operands and `P` parameters; on the way `D`
+/// results for each element.
+pub(crate) trait ChannelSum<const K: usize, const N: usize, const P: usize, const D: usize>:
+    Sync
+{
+    /// The sums with the terms of one more pixel, and its results. Implementations are `#[inline(always)]`.
+    fn add<S: Simd>(
+        &self,
+        s: S,
+        sums: [S::F; K],
+        operands: [S::F; N],
+        params: [S::F; P],
+    ) -> ([S::F; K], [S::F; D]);
 }
 
 /// The plain sum.
 pub(crate) struct Sum;
 
-impl ChannelSum<1, 1, 0> for Sum {
+impl ChannelSum<1, 1, 0, 0> for Sum {
     #[inline(always)]
-    fn add<S: Simd>(&self, s: S, [sum]: [S::F; 1], [x]: [S::F; 1], []: [S::F; 0]) -> [S::F; 1] {
-        [s.add(sum, x)]
+    fn add<S: Simd>(&self, s: S, [sum]: [S::F; 1], [x]: [S::F; 1], []: [S::F; 0]) -> ([S::F; 1], [S::F; 0]) {
+        ([s.add(sum, x)], [])
     }
 }
 
 /// Rows added in registers before they join a longer sum, which keeps the rounding error of long sums small.
 const SEGMENT: usize = 64;
+/// The same where rows are longer than the registers hold sums for: no more rows than a processor follows as streams.
+const STREAMS: usize = 8;
 
 /// Rows whose per-channel sums make a task and one partial result: enough that the partial results are few
 /// beside the rows, and few enough that a float sums them well.
@@ -132,29 +216,33 @@ pub(crate) fn combine(cx: &Context, partials: &[f32], width: usize, emit: impl F
     });
 }
 
-/// Adds the sums of `rows` to `sums`, each one float a channel. Runs in one task.
-pub(crate) struct AddSums<'a, F, const K: usize, const N: usize, const P: usize> {
+/// Adds the sums of `rows` to `sums`, each one float a channel, and writes these rows of the destinations, which are
+/// the task's own. Runs in one task.
+pub(crate) struct AddSums<'a, F, E, const K: usize, const N: usize, const P: usize, const D: usize> {
     pub(crate) f: &'a F,
     pub(crate) rows: Range<usize>,
-    pub(crate) operands: [Pixels<'a>; N],
+    pub(crate) maps: &'a Maps<'a, E, N, D>,
     pub(crate) params: [&'a [f32]; P],
     pub(crate) sums: [&'a mut [f32]; K],
 }
 
-impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> Kernel
-    for AddSums<'_, F, K, N, P>
+impl<E: Element, F, const K: usize, const N: usize, const P: usize, const D: usize> Kernel
+    for AddSums<'_, F, E, K, N, P, D>
+where
+    F: ChannelSum<K, N, P, D>,
 {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let channels = self.sums[0].len();
-        assert!(self.sums.iter().all(|sum| sum.len() == channels));
-        assert!(self.params.iter().all(|param| param.len() == channels));
-        self.operands.iter().for_each(|src| assert_fits("src", src.data, self.rows.end, channels, src.ld));
+        let channels = self.maps.channels;
+        assert!(self.sums.iter().all(|sum| sum.len() == channels), "sums, one a channel");
+        assert!(self.params.iter().all(|param| param.len() == channels), "parameters, one a channel");
+        assert!(self.rows.end <= self.maps.rows, "{:?} of {} rows", self.rows, self.maps.rows);
+        let segment = if channels <= 4 * S::LANES { SEGMENT } else { STREAMS };
         let mut start = self.rows.start;
         while start < self.rows.end {
-            let rows = start..self.rows.end.min(start + SEGMENT);
+            let rows = start..self.rows.end.min(start + segment);
             start = rows.end;
             let mut at = 0;
             // Independent sums in flight hide the latency of additions; they must all fit the registers.
@@ -175,19 +263,11 @@ impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> Ker
     }
 }
 
-impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> AddSums<'_, F, K, N, P> {
-    /// A vector of each operand. The caller checked that row and channels exist.
-    #[inline(always)]
-    fn elements<S: Simd>(&self, s: S, row: usize, at: usize, lanes: usize) -> [S::F; N] {
-        let mut elements = [s.zero(); N];
-        for n in 0..N {
-            let src = self.operands[n];
-            // SAFETY: within the rows and channels.
-            elements[n] = unsafe { s.load_up_to(src.data.as_ptr().add(row * src.ld + at), lanes) };
-        }
-        elements
-    }
-
+impl<E: Element, F, const K: usize, const N: usize, const P: usize, const D: usize>
+    AddSums<'_, F, E, K, N, P, D>
+where
+    F: ChannelSum<K, N, P, D>,
+{
     /// `V` vectors of channels from `at` on (the last of `lanes`), `U` rows at a time. The caller checked
     /// that rows and channels exist.
     #[inline(always)]
@@ -198,6 +278,7 @@ impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> Add
         at: usize,
         lanes: usize,
     ) {
+        let maps = self.maps.pointers();
         let mut params = [[s.zero(); P]; V];
         for v in 0..V {
             for p in 0..P {
@@ -210,18 +291,12 @@ impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> Add
         let mut row = rows.start;
         while row + U <= rows.end {
             for u in 0..U {
-                for v in 0..V {
-                    let elements = self.elements(s, row + u, at + v * S::LANES, lanes);
-                    sums[u][v] = self.f.add(s, sums[u][v], elements, params[v]);
-                }
+                sums[u] = self.add_row(s, maps, sums[u], row + u, (at, lanes), params);
             }
             row += U;
         }
         while row < rows.end {
-            for v in 0..V {
-                let elements = self.elements(s, row, at + v * S::LANES, lanes);
-                sums[0][v] = self.f.add(s, sums[0][v], elements, params[v]);
-            }
+            sums[0] = self.add_row(s, maps, sums[0], row, (at, lanes), params);
             row += 1;
         }
         for v in 0..V {
@@ -235,5 +310,30 @@ impl<F: ChannelSum<K, N, P>, const K: usize, const N: usize, const P: usize> Add
                 unsafe { s.store_up_to(sum, s.add(s.load_up_to(sum, lanes), total), lanes) };
             }
         }
+    }
+
+    /// `sums` with the terms of a row's `V` vectors from `at` on (the last of `lanes`), whose results it writes. The
+    /// caller checked that they exist.
+    #[inline(always)]
+    fn add_row<S: Simd, const V: usize>(
+        &self,
+        s: S,
+        maps: Pointers<E, N, D>,
+        mut sums: [[S::F; K]; V],
+        row: usize,
+        (at, lanes): (usize, usize),
+        params: [[S::F; P]; V],
+    ) -> [[S::F; K]; V] {
+        for v in 0..V {
+            let at = at + v * S::LANES;
+            // SAFETY: within the rows and channels; rows are this task's own.
+            unsafe {
+                let operands = maps.load(s, row, at, lanes);
+                let results;
+                (sums[v], results) = self.f.add(s, sums[v], operands, params[v]);
+                maps.store(s, results, row, at, lanes);
+            }
+        }
+        sums
     }
 }

@@ -4,7 +4,7 @@
 //! lie as (oh·ow, kh, kw, ic, oc) and the bias as (oh·ow, oc): all that a position multiplies is together, in
 //! the order in which it is read. [`pack`] and [`unpack`] change from and to (oh·ow, oc, ic, kh, kw).
 
-use crate::channelwise::{AddSums, Sum};
+use crate::channelwise::{AddSums, Maps, Source, Sum};
 use crate::conv::Conv2dGeometry;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits};
@@ -140,8 +140,9 @@ pub fn backward_bias(cx: &Context, g: &Conv2dGeometry, d_dst: Pixels, d_bias: &m
             // SAFETY: a position's biases are its task's own.
             let sums = [unsafe { d_bias.range(position * oc, oc) }];
             let images = d_dst.data.get(position * d_dst.ld..).unwrap_or_default();
-            let operands = [Pixels::new(images, positions(g) * d_dst.ld)];
-            dispatch(cx.isa, AddSums { f: &Sum, rows: 0..n, operands, params: [], sums });
+            let operands = [Source::Of(Pixels::new(images, positions(g) * d_dst.ld))];
+            let maps = Maps::new(operands, [], [n, oc]);
+            dispatch(cx.isa, AddSums { f: &Sum, rows: 0..n, maps: &maps, params: [], sums });
         }
     });
 }

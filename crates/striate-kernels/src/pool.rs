@@ -1,7 +1,8 @@
 //! Max and average pooling; global pooling is pooling with a window as large as the map.
 
+use crate::element::Element;
 use crate::exec::{Context, SharedMut, for_each_piece};
-use crate::pixelwise::{assert_fits, rows_per_task};
+use crate::pixelwise::{GRAIN, assert_fits};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::view::{Pixels, PixelsMut, volume};
 use std::ops::Range;
@@ -60,7 +61,7 @@ impl Pool2dGeometry {
         if self.c <= 8 { cx.isa.min(Isa::Avx2) } else { cx.isa }
     }
 
-    fn assert_fit(&self, src: &[f32], src_ld: usize, dst: &[f32], dst_ld: usize) {
+    fn assert_fit<E>(&self, src: &[E], src_ld: usize, dst: &[E], dst_ld: usize) {
         assert_fits("src", src, volume([self.n, self.ih, self.iw]), self.c, src_ld);
         assert_fits("dst", dst, volume([self.n, self.oh, self.ow]), self.c, dst_ld);
     }
@@ -86,13 +87,6 @@ impl Axis {
         first..last.max(first)
     }
 
-    /// The outputs, of `outputs`, whose windows lie entirely on the input.
-    fn whole(&self, outputs: usize) -> Range<usize> {
-        let first = self.before.div_ceil(self.stride);
-        let room = (self.before + self.input).checked_sub(self.kernel);
-        first..room.map_or(0, |room| room / self.stride + 1).min(outputs)
-    }
-
     /// How many of the window's positions fall on the input or its padding.
     #[inline(always)]
     fn padded_len(&self, o: usize) -> usize {
@@ -116,7 +110,42 @@ pub trait Index: Copy + Send + Sync + 'static {
     fn from_tap(tap: f32) -> Self;
     /// The tap number.
     fn tap(self) -> f32;
+
+    /// Writes the first `len <= LANES` tap numbers.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `len` indices.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, dst: *mut Self, taps: S::F, len: usize) {
+        let mut lanes = [0.0; MAX_LANES];
+        // SAFETY: a vector fits the lanes; else the caller's contract.
+        unsafe {
+            s.store(lanes.as_mut_ptr(), taps);
+            for lane in 0..len {
+                *dst.add(lane) = Self::from_tap(lanes[lane]);
+            }
+        }
+    }
+
+    /// Reads `len <= LANES` tap numbers; what the other lanes hold is open.
+    ///
+    /// # Safety
+    /// `src` must be readable for `len` indices.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, src: *const Self, len: usize) -> S::F {
+        let mut lanes = [0.0; MAX_LANES];
+        // SAFETY: as in `store`.
+        unsafe {
+            for lane in 0..len {
+                lanes[lane] = (*src.add(lane)).tap();
+            }
+            s.load(lanes.as_ptr())
+        }
+    }
 }
+
+/// Lanes of the widest instruction set.
+const MAX_LANES: usize = 16;
 
 impl Index for u8 {
     const MAX_TAPS: usize = 1 << 8;
@@ -127,6 +156,16 @@ impl Index for u8 {
     #[inline(always)]
     fn tap(self) -> f32 {
         f32::from(self)
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, dst: *mut u8, taps: S::F, len: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { s.store_u8(dst, taps, len) }
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, src: *const u8, len: usize) -> S::F {
+        // SAFETY: the caller's contract.
+        unsafe { s.load_u8(src, len) }
     }
 }
 
@@ -145,20 +184,20 @@ impl Index for u32 {
 }
 
 /// The greatest element of each window, padding left out; NaN where the window has one, −∞ where it is empty.
-pub fn max_forward(cx: &Context, g: &Pool2dGeometry, src: Pixels, dst: PixelsMut) {
+pub fn max_forward<E: Element>(cx: &Context, g: &Pool2dGeometry, src: Pixels<E>, dst: PixelsMut<E>) {
     forward(cx, g, Max, src, dst);
 }
 
 /// As [`max_forward`], and in `indices` (n·oh·ow × c, dense) the tap of the first greatest element, for
-/// [`max_backward`]; of the last NaN where there is one.
+/// [`max_backward`]; of a NaN where there is one.
 ///
 /// # Panics
 /// When the window has more than [`Index::MAX_TAPS`] taps.
-pub fn max_forward_indexed<I: Index>(
+pub fn max_forward_indexed<E: Element, I: Index>(
     cx: &Context,
     g: &Pool2dGeometry,
-    src: Pixels,
-    dst: PixelsMut,
+    src: Pixels<E>,
+    dst: PixelsMut<E>,
     indices: &mut [I],
 ) {
     assert!(volume([g.kh, g.kw]) <= I::MAX_TAPS, "{}×{} taps exceed the index's {}", g.kh, g.kw, I::MAX_TAPS);
@@ -167,12 +206,12 @@ pub fn max_forward_indexed<I: Index>(
 }
 
 /// `d_src` = for each element the sum of `d_dst` over the windows that took it, by their `indices`.
-pub fn max_backward<I: Index>(
+pub fn max_backward<E: Element, I: Index>(
     cx: &Context,
     g: &Pool2dGeometry,
-    d_dst: Pixels,
+    d_dst: Pixels<E>,
     indices: &[I],
-    d_src: PixelsMut,
+    d_src: PixelsMut<E>,
 ) {
     assert_eq!(indices.len(), volume([g.n, g.oh, g.ow, g.c]), "one index for each output");
     backward(cx, g, TakenTap { indices }, d_dst, d_src);
@@ -180,35 +219,45 @@ pub fn max_backward<I: Index>(
 
 /// The mean of each window: of its elements, or with `count_include_pad` of them and the zeros of the
 /// padding (what lies beyond the padding, as in ceil mode, is never counted); 0 where it has no element.
-pub fn average_forward(
+pub fn average_forward<E: Element>(
     cx: &Context,
     g: &Pool2dGeometry,
     count_include_pad: bool,
-    src: Pixels,
-    dst: PixelsMut,
+    src: Pixels<E>,
+    dst: PixelsMut<E>,
 ) {
     forward(cx, g, Average { count_include_pad }, src, dst);
 }
 
 /// The gradient of [`average_forward`]: each element's share of the windows it is in.
-pub fn average_backward(
+pub fn average_backward<E: Element>(
     cx: &Context,
     g: &Pool2dGeometry,
     count_include_pad: bool,
-    d_dst: Pixels,
-    d_src: PixelsMut,
+    d_dst: Pixels<E>,
+    d_src: PixelsMut<E>,
 ) {
     backward(cx, g, Average { count_include_pad }, d_dst, d_src);
 }
 
-/// How a window becomes one value, a vector of channels at a time.
+/// How a window becomes one value, a vector of channels at a time: first each of its columns, then the columns from
+/// left to right.
 trait Pooling: Copy + Sync {
     /// What is known of the elements seen so far.
     type State<S: Simd>: Copy;
-    /// Of none.
-    fn start<S: Simd>(self, s: S, first_tap: usize) -> Self::State<S>;
-    /// Of one more.
+    /// Of none, the first of which would be `tap`.
+    fn start<S: Simd>(self, s: S, tap: usize) -> Self::State<S>;
+    /// Of one more, further down a column.
     fn take<S: Simd>(self, s: S, state: Self::State<S>, x: S::F, tap: usize) -> Self::State<S>;
+    /// Of a window's first columns and of the one that follows them, `column`, whose taps were counted as if it were
+    /// column 0.
+    fn join<S: Simd>(
+        self,
+        s: S,
+        first: Self::State<S>,
+        next: Self::State<S>,
+        column: usize,
+    ) -> Self::State<S>;
     /// What the window's value is multiplied with.
     fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32;
     /// The value. `at` is the first channel's place among all outputs, `len` how many lanes are written.
@@ -233,6 +282,10 @@ impl Pooling for Max {
         s.select_gt_or_nan(x, max, x, max)
     }
     #[inline(always)]
+    fn join<S: Simd>(self, s: S, first: S::F, next: S::F, _: usize) -> S::F {
+        s.select_gt_or_nan(next, first, next, first)
+    }
+    #[inline(always)]
     fn scale(self, _: &Pool2dGeometry, _: usize, _: usize) -> f32 {
         1.0
     }
@@ -250,8 +303,8 @@ impl<I: Index> Pooling for IndexedMax<'_, I> {
     type State<S: Simd> = (S::F, S::F);
 
     #[inline(always)]
-    fn start<S: Simd>(self, s: S, first_tap: usize) -> (S::F, S::F) {
-        (s.splat(f32::NEG_INFINITY), s.splat(first_tap as f32))
+    fn start<S: Simd>(self, s: S, tap: usize) -> (S::F, S::F) {
+        (s.splat(f32::NEG_INFINITY), s.splat(tap as i32 as f32))
     }
     #[inline(always)]
     fn take<S: Simd>(self, s: S, (max, index): (S::F, S::F), x: S::F, tap: usize) -> (S::F, S::F) {
@@ -259,33 +312,29 @@ impl<I: Index> Pooling for IndexedMax<'_, I> {
         (s.select_gt_or_nan(x, max, x, max), s.select_gt_or_nan(x, max, tap, index))
     }
     #[inline(always)]
+    fn join<S: Simd>(
+        self,
+        s: S,
+        (max, index): (S::F, S::F),
+        (x, tap): (S::F, S::F),
+        column: usize,
+    ) -> (S::F, S::F) {
+        let tap = s.add(tap, s.splat(column as i32 as f32));
+        // Of equals the first in reading order, which may be one further right in a row above.
+        let first = s.select_eq(x, max, s.min(tap, index), index);
+        (s.select_gt_or_nan(x, max, x, max), s.select_gt_or_nan(x, max, tap, first))
+    }
+    #[inline(always)]
     fn scale(self, _: &Pool2dGeometry, _: usize, _: usize) -> f32 {
         1.0
     }
     #[inline(always)]
     unsafe fn finish<S: Simd>(self, s: S, (max, index): (S::F, S::F), _: f32, at: usize, len: usize) -> S::F {
-        let mut taps = [0.0; MAX_LANES];
-        // SAFETY: a vector fits, and the caller owns those outputs.
-        let indices = unsafe {
-            s.store(taps.as_mut_ptr(), index);
-            self.0.range(at, len)
-        };
-        if len == S::LANES {
-            // A length known to the compiler, so that the conversion is vector code.
-            for lane in 0..S::LANES {
-                indices[lane] = I::from_tap(taps[lane]);
-            }
-        } else {
-            for lane in 0..len {
-                indices[lane] = I::from_tap(taps[lane]);
-            }
-        }
+        // SAFETY: the caller owns those outputs, of which there are as many as indices.
+        unsafe { I::store(s, self.0.ptr_at(at), index, len) };
         max
     }
 }
-
-/// Lanes of the widest instruction set.
-const MAX_LANES: usize = 16;
 
 #[derive(Clone, Copy)]
 struct Average {
@@ -304,6 +353,10 @@ impl Pooling for Average {
         s.add(sum, x)
     }
     #[inline(always)]
+    fn join<S: Simd>(self, s: S, first: S::F, next: S::F, _: usize) -> S::F {
+        s.add(first, next)
+    }
+    #[inline(always)]
     fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32 {
         let count =
             |axis: Axis, o| if self.count_include_pad { axis.padded_len(o) } else { axis.taps(o).len() };
@@ -316,27 +369,36 @@ impl Pooling for Average {
     }
 }
 
-fn forward(cx: &Context, g: &Pool2dGeometry, pooling: impl Pooling, src: Pixels, dst: PixelsMut) {
+/// Rows of `len` elements that make a task: many, since neighbouring tasks read the rows between them twice.
+fn rows_of_task(len: usize) -> usize {
+    (8 * GRAIN / len.max(1)).max(1)
+}
+
+fn forward<E: Element>(
+    cx: &Context,
+    g: &Pool2dGeometry,
+    pooling: impl Pooling,
+    src: Pixels<E>,
+    dst: PixelsMut<E>,
+) {
     g.assert_fit(src.data, src.ld, dst.data, dst.ld);
     let (dst_ld, dst) = (dst.ld, SharedMut::new(dst.data));
-    // A task's grain counts what it reads.
-    let grain = rows_per_task(g.ow * g.c * g.kh * g.kw);
-    for_each_piece(cx.exec, g.n * g.oh, grain, |start, count, _worker| {
+    for_each_piece(cx.exec, g.n * g.oh, rows_of_task(g.sh * g.iw * g.c), |start, count, _worker| {
         dispatch(g.isa(cx), Forward { g, pooling, src, dst, dst_ld, rows: start..start + count });
     });
 }
 
 /// Output rows `rows`, counted through all images.
-struct Forward<'a, P> {
+struct Forward<'a, P, E> {
     g: &'a Pool2dGeometry,
     pooling: P,
-    src: Pixels<'a>,
-    dst: SharedMut<'a, f32>,
+    src: Pixels<'a, E>,
+    dst: SharedMut<'a, E>,
     dst_ld: usize,
     rows: Range<usize>,
 }
 
-impl<P: Pooling> Kernel for Forward<'_, P> {
+impl<P: Pooling, E: Element> Kernel for Forward<'_, P, E> {
     type Output = ();
 
     #[inline(always)]
@@ -346,128 +408,151 @@ impl<P: Pooling> Kernel for Forward<'_, P> {
             let (image, oy) = (row / g.oh, row % g.oh);
             let ys = g.vertical().taps(oy);
             let top = if ys.is_empty() { 0 } else { oy * g.sh + ys.start - g.pt };
-            let outputs = OutputRow { row, oy, first: (image * g.ih + top) * g.iw * self.src.ld };
-            match g.kw {
-                2 => self.row::<S, 2>(s, &outputs, ys),
-                3 => self.row::<S, 3>(s, &outputs, ys),
-                _ => self.row::<S, 0>(s, &outputs, ys),
-            }
-        }
-    }
-}
-
-/// A row of the output.
-struct OutputRow {
-    /// The row, counted through all images.
-    row: usize,
-    /// The row within its image.
-    oy: usize,
-    /// The place in the input of the first row under its windows.
-    first: usize,
-}
-
-impl<P: Pooling> Forward<'_, P> {
-    /// Pools windows with the rows `ys`; of windows K columns wide, K > 0, the loop is unrolled where they lie
-    /// on the map.
-    #[inline(always)]
-    fn row<S: Simd, const K: usize>(&self, s: S, outputs: &OutputRow, ys: Range<usize>) {
-        let horizontal = self.g.horizontal();
-        let whole = if K > 0 { horizontal.whole(self.g.ow) } else { 0..0 };
-        for ox in 0..self.g.ow {
-            if whole.contains(&ox) {
-                self.pixel(s, outputs, ox, ys.clone(), 0..K);
-            } else {
-                self.pixel(s, outputs, ox, ys.clone(), horizontal.taps(ox));
-            }
-        }
-    }
-
-    /// Pools the window of column `ox`, of which the taps `ys` × `xs` lie on the map.
-    #[inline(always)]
-    fn pixel<S: Simd>(&self, s: S, outputs: &OutputRow, ox: usize, ys: Range<usize>, xs: Range<usize>) {
-        let (g, ld) = (self.g, self.src.ld);
-        // Places of the window's first and last tap on the map.
-        let (first, last) = if ys.is_empty() || xs.is_empty() {
-            (0, 0)
-        } else {
-            let first = outputs.first + (ox * g.sw + xs.start - g.pl) * ld;
-            (first, first + ((ys.len() - 1) * g.iw + xs.len() - 1) * ld)
-        };
-        let (row, oy) = (outputs.row, outputs.oy);
-        let window = Window { first, ys, xs, scale: self.pooling.scale(g, oy, ox) };
-        let (pixel, row_end) = (row * g.ow + ox, (row + 1) * g.ow * g.c);
-        let mut c = 0;
-        while c + 4 * S::LANES <= g.c {
-            // SAFETY: the window's taps lie inside `src`, and this task owns the output pixel.
-            unsafe { self.channels::<S, 4>(s, &window, pixel, c, S::LANES) };
-            c += 4 * S::LANES;
-        }
-        while c < g.c {
-            let len = S::LANES.min(g.c - c);
-            // Where the row goes on, lanes beyond the channels may be written: with what the next pixel's
-            // channels will overwrite. This spares narrow maps the masks.
-            let spill = self.dst_ld == g.c
-                && pixel * g.c + c + S::LANES <= row_end
-                && last + c + S::LANES <= self.src.data.len();
-            // SAFETY: as above; lanes that spill stay inside `src` and this task's output row.
-            unsafe { self.channels::<S, 1>(s, &window, pixel, c, if spill { S::LANES } else { len }) };
-            c += len;
-        }
-    }
-
-    /// Pools `V` vectors of channels from `c` on, the last one (where `V` is 1) of `len` lanes.
-    ///
-    /// # Safety
-    /// Those lanes of all taps lie inside `src`, those of output pixel `pixel` in what this task owns.
-    #[inline(always)]
-    unsafe fn channels<S: Simd, const V: usize>(
-        &self,
-        s: S,
-        window: &Window,
-        pixel: usize,
-        c: usize,
-        len: usize,
-    ) {
-        let (g, ld, pooling) = (self.g, self.src.ld, self.pooling);
-        let mut state = [pooling.start(s, window.ys.start * g.kw + window.xs.start); V];
-        for (down, y) in window.ys.clone().enumerate() {
-            for (right, x) in window.xs.clone().enumerate() {
-                let at = window.first + (down * g.iw + right) * ld + c;
-                for v in 0..V {
-                    // SAFETY: a tap on the map, by the caller's contract.
-                    let value = unsafe { s.load_up_to(self.src.data.as_ptr().add(at + v * S::LANES), len) };
-                    state[v] = pooling.take(s, state[v], value, y * g.kw + x);
+            let windows = WindowRow { row, oy, ys, first: (image * g.ih + top) * g.iw * self.src.ld };
+            for c in (0..g.c).step_by(BLOCK * S::LANES) {
+                let channels = c..g.c.min(c + BLOCK * S::LANES);
+                if g.kw == RING && g.sw < RING {
+                    self.overlapping(s, &windows, channels);
+                } else {
+                    self.apart(s, &windows, channels);
                 }
             }
         }
-        for v in 0..V {
-            let c = c + v * S::LANES;
-            // SAFETY: the task's own output, by the caller's contract.
-            unsafe {
-                let value = pooling.finish(s, state[v], window.scale, pixel * g.c + c, len);
-                s.store_up_to(self.dst.ptr_at(pixel * self.dst_ld + c), value, len);
+    }
+}
+
+/// Columns whose states are kept from window to window: the width of the windows that overlap in networks.
+const RING: usize = 3;
+/// The most vectors of channels whose states are kept at a time.
+const BLOCK: usize = 16;
+
+/// A row of windows.
+struct WindowRow {
+    /// The row, counted through all images, and within its image.
+    row: usize,
+    oy: usize,
+    /// The windows' rows that lie on the map, and the place of the first of them in the input.
+    ys: Range<usize>,
+    first: usize,
+}
+
+/// The vectors of some channels: index, first channel, lanes.
+#[inline(always)]
+fn vectors<S: Simd>(channels: &Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> {
+    let Range { start, end } = *channels;
+    (start..end).step_by(S::LANES).enumerate().map(move |(index, c)| (index, c, S::LANES.min(end - c)))
+}
+
+impl<P: Pooling, E: Element> Forward<'_, P, E> {
+    /// The taps of output column `ox` that lie on the map, and their columns there.
+    #[inline(always)]
+    fn columns(&self, ox: usize) -> (Range<usize>, Range<usize>) {
+        let taps = self.g.horizontal().taps(ox);
+        let first = (ox * self.g.sw + taps.start).saturating_sub(self.g.pl);
+        (taps.clone(), first..first + taps.len())
+    }
+
+    /// Pools some channels of windows `RING` columns wide that overlap: each column once, for all its windows.
+    #[inline(always)]
+    fn overlapping<S: Simd>(&self, s: S, windows: &WindowRow, channels: Range<usize>) {
+        let (g, pooling, first) = (self.g, self.pooling, windows.ys.start * self.g.kw);
+        let mut columns = [[pooling.start(s, first); BLOCK]; RING];
+        let mut done = 0;
+        for ox in 0..g.ow {
+            let (taps, xs) = self.columns(ox);
+            for x in xs.start.max(done)..xs.end {
+                for (index, c, len) in vectors::<S>(&channels) {
+                    columns[x % RING][index] = self.column(s, windows, x, c, len);
+                }
             }
+            done = done.max(xs.end);
+            let scale = pooling.scale(g, windows.oy, ox);
+            for (index, c, len) in vectors::<S>(&channels) {
+                let mut state = pooling.start(s, first + taps.start);
+                for (k, x) in taps.clone().zip(xs.clone()) {
+                    state = pooling.join(s, state, columns[x % RING][index], k);
+                }
+                self.write(s, (windows.row, ox), (c, len), state, scale);
+            }
+        }
+    }
+
+    /// Pools some channels of any windows.
+    #[inline(always)]
+    fn apart<S: Simd>(&self, s: S, windows: &WindowRow, channels: Range<usize>) {
+        let (g, pooling, first) = (self.g, self.pooling, windows.ys.start * self.g.kw);
+        for ox in 0..g.ow {
+            let (taps, xs) = self.columns(ox);
+            let scale = pooling.scale(g, windows.oy, ox);
+            for (_, c, len) in vectors::<S>(&channels) {
+                let mut state = pooling.start(s, first + taps.start);
+                for (k, x) in taps.clone().zip(xs.clone()) {
+                    state = pooling.join(s, state, self.column(s, windows, x, c, len), k);
+                }
+                self.write(s, (windows.row, ox), (c, len), state, scale);
+            }
+        }
+    }
+
+    /// The state of `len` channels from `c` on after a window's rows of column `x`.
+    #[inline(always)]
+    fn column<S: Simd>(&self, s: S, windows: &WindowRow, x: usize, c: usize, len: usize) -> P::State<S> {
+        let kw = self.g.kw;
+        let mut state = self.pooling.start(s, windows.ys.start * kw);
+        let mut at = windows.first + x * self.src.ld + c;
+        for y in windows.ys.clone() {
+            // SAFETY: elements of the map.
+            let value = unsafe { s.load_up_to(self.src.data.as_ptr().add(at), len) };
+            state = self.pooling.take(s, state, value, y * kw);
+            at += self.g.iw * self.src.ld;
+        }
+        state
+    }
+
+    /// Writes `len` channels from `c` on of output column `ox` of row `row`.
+    #[inline(always)]
+    fn write<S: Simd>(
+        &self,
+        s: S,
+        (row, ox): (usize, usize),
+        (c, len): (usize, usize),
+        state: P::State<S>,
+        scale: f32,
+    ) {
+        let g = self.g;
+        let len = if self.dst_ld == g.c { lanes::<S>(g.c, g.ow - ox, len) } else { len };
+        let pixel = row * g.ow + ox;
+        // SAFETY: the task's own output.
+        unsafe {
+            let value = self.pooling.finish(s, state, scale, pixel * g.c + c, len);
+            s.store_up_to(self.dst.ptr_at(pixel * self.dst_ld + c), value, len);
         }
     }
 }
 
-/// What of a window lies on the map.
-struct Window {
-    /// The place of the first tap's first channel in the input.
-    first: usize,
-    ys: Range<usize>,
-    xs: Range<usize>,
-    scale: f32,
+/// How many lanes to write of a dense pixel of `channels`, with `pixels` left in its row: lanes beyond few channels may
+/// be written where the next pixels overwrite them. This spares narrow maps the masks.
+#[inline(always)]
+fn lanes<S: Simd>(channels: usize, pixels: usize, len: usize) -> usize {
+    if channels < S::LANES && pixels * channels >= S::LANES { S::LANES } else { len }
 }
 
 /// How a window's gradient is shared among its elements.
 trait Unpooling: Copy + Sync {
-    /// What a vector of the window's gradient is turned into, once for all its taps.
-    type Share<S: Simd>: Copy;
-    /// `at` is the first channel's place among all outputs, `len` how many lanes count.
-    fn share<S: Simd>(self, s: S, gradient: S::F, scale: f32, at: usize, len: usize) -> Self::Share<S>;
-    /// What the element under `tap` gets.
-    fn part<S: Simd>(self, s: S, share: Self::Share<S>, tap: usize) -> S::F;
+    /// What the element under `tap` gets of a window's gradient. `at` is the first channel's place among all outputs,
+    /// `len` how many lanes count.
+    ///
+    /// # Safety
+    /// There are so many outputs.
+    unsafe fn part<S: Simd>(
+        self,
+        s: S,
+        gradient: S::F,
+        scale: f32,
+        at: usize,
+        len: usize,
+        tap: usize,
+    ) -> S::F;
     /// What the window's gradient is multiplied with.
     fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32;
 }
@@ -478,29 +563,11 @@ struct TakenTap<'a, I> {
 }
 
 impl<I: Index> Unpooling for TakenTap<'_, I> {
-    /// The gradient and the tap that gets it.
-    type Share<S: Simd> = (S::F, S::F);
-
     #[inline(always)]
-    fn share<S: Simd>(self, s: S, gradient: S::F, _: f32, at: usize, len: usize) -> (S::F, S::F) {
-        let mut taps = [0.0; MAX_LANES];
-        let indices = &self.indices[at..];
-        if let Some(indices) = indices.get(..S::LANES) {
-            // Lanes beyond `len` have no gradient, so their taps do not matter.
-            for lane in 0..S::LANES {
-                taps[lane] = indices[lane].tap();
-            }
-        } else {
-            for lane in 0..len {
-                taps[lane] = indices[lane].tap();
-            }
-        }
-        // SAFETY: a vector fits.
-        (gradient, unsafe { s.load(taps.as_ptr()) })
-    }
-    #[inline(always)]
-    fn part<S: Simd>(self, s: S, (gradient, taken): (S::F, S::F), tap: usize) -> S::F {
-        s.select_eq(taken, s.splat(tap as i32 as f32), gradient, s.zero())
+    unsafe fn part<S: Simd>(self, s: S, gradient: S::F, _: f32, at: usize, len: usize, tap: usize) -> S::F {
+        // SAFETY: there is an index for each output.
+        let taken = unsafe { I::load(s, self.indices.as_ptr().add(at), len) };
+        s.select_eq(taken, s.splat(tap as i32 as f32), s.loaded(gradient), s.zero())
     }
     #[inline(always)]
     fn scale(self, _: &Pool2dGeometry, _: usize, _: usize) -> f32 {
@@ -509,15 +576,9 @@ impl<I: Index> Unpooling for TakenTap<'_, I> {
 }
 
 impl Unpooling for Average {
-    type Share<S: Simd> = S::F;
-
     #[inline(always)]
-    fn share<S: Simd>(self, s: S, gradient: S::F, scale: f32, _: usize, _: usize) -> S::F {
+    unsafe fn part<S: Simd>(self, s: S, gradient: S::F, scale: f32, _: usize, _: usize, _: usize) -> S::F {
         s.mul(gradient, s.splat(scale))
-    }
-    #[inline(always)]
-    fn part<S: Simd>(self, _: S, share: S::F, _: usize) -> S::F {
-        share
     }
     #[inline(always)]
     fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32 {
@@ -525,26 +586,32 @@ impl Unpooling for Average {
     }
 }
 
-fn backward(cx: &Context, g: &Pool2dGeometry, unpooling: impl Unpooling, d_dst: Pixels, d_src: PixelsMut) {
+fn backward<E: Element>(
+    cx: &Context,
+    g: &Pool2dGeometry,
+    unpooling: impl Unpooling,
+    d_dst: Pixels<E>,
+    d_src: PixelsMut<E>,
+) {
     g.assert_fit(d_src.data, d_src.ld, d_dst.data, d_dst.ld);
     let (src_ld, d_src) = (d_src.ld, SharedMut::new(d_src.data));
-    // Each task owns rows of the input and gathers from all windows over them, in reading order.
-    for_each_piece(cx.exec, g.n * g.ih, rows_per_task(g.iw * g.c), |start, count, _worker| {
+    // Each task owns rows of the input and gathers from all windows over them.
+    for_each_piece(cx.exec, g.n * g.ih, rows_of_task(g.iw * g.c), |start, count, _worker| {
         dispatch(g.isa(cx), Backward { g, unpooling, d_dst, d_src, src_ld, rows: start..start + count });
     });
 }
 
 /// Input rows `rows`, counted through all images.
-struct Backward<'a, U> {
+struct Backward<'a, U, E> {
     g: &'a Pool2dGeometry,
     unpooling: U,
-    d_dst: Pixels<'a>,
-    d_src: SharedMut<'a, f32>,
+    d_dst: Pixels<'a, E>,
+    d_src: SharedMut<'a, E>,
     src_ld: usize,
     rows: Range<usize>,
 }
 
-impl<U: Unpooling> Kernel for Backward<'_, U> {
+impl<U: Unpooling, E: Element> Kernel for Backward<'_, U, E> {
     type Output = ();
 
     #[inline(always)]
@@ -552,19 +619,30 @@ impl<U: Unpooling> Kernel for Backward<'_, U> {
         let g = self.g;
         for row in self.rows.clone() {
             let (image, iy) = (row / g.ih, row % g.ih);
-            let (runs, len) = if self.src_ld == g.c { (1, g.iw * g.c) } else { (g.iw, g.c) };
-            for run in 0..runs {
-                // SAFETY: this task owns the row.
-                unsafe { self.d_src.range((row * g.iw + run) * self.src_ld, len) }.fill(0.0);
-            }
-            for oy in g.vertical().windows(iy, g.oh) {
-                let outputs = Outputs { row: image * g.oh + oy, oy, tap_row: (iy + g.pt - oy * g.sh) * g.kw };
-                // SAFETY: as above.
-                unsafe {
-                    match g.kw {
-                        2 => self.row::<S, 2>(s, row, &outputs),
-                        3 => self.row::<S, 3>(s, row, &outputs),
-                        _ => self.row::<S, 0>(s, row, &outputs),
+            let oys = g.vertical().windows(iy, g.oh);
+            let mut oxs = 0..0;
+            for x in 0..g.iw {
+                let position = x + g.pl;
+                while oxs.end < g.ow && oxs.end * g.sw <= position {
+                    oxs.end += 1;
+                }
+                while oxs.start < oxs.end && oxs.start * g.sw + g.kw <= position {
+                    oxs.start += 1;
+                }
+                for (_, c, len) in vectors::<S>(&(0..g.c)) {
+                    let mut sum = s.zero();
+                    for oy in oys.clone() {
+                        let (tap, first) = ((iy + g.pt - oy * g.sh) * g.kw, (image * g.oh + oy) * g.ow);
+                        for ox in oxs.clone() {
+                            let part =
+                                self.part(s, (oy, ox), (first + ox, c, len), tap + x + g.pl - ox * g.sw);
+                            sum = s.add(sum, part);
+                        }
+                    }
+                    let len = if self.src_ld == g.c { lanes::<S>(g.c, g.iw - x, len) } else { len };
+                    // SAFETY: elements of this task's row.
+                    unsafe {
+                        s.store_up_to(self.d_src.ptr_at((row * g.iw + x) * self.src_ld + c), sum, len);
                     }
                 }
             }
@@ -572,75 +650,22 @@ impl<U: Unpooling> Kernel for Backward<'_, U> {
     }
 }
 
-/// A row of windows over an input row.
-struct Outputs {
-    /// The row, counted through all images, and within its image.
-    row: usize,
-    oy: usize,
-    /// The first tap of the windows' row that lies on the input row.
-    tap_row: usize,
-}
-
-impl<U: Unpooling> Backward<'_, U> {
-    /// Adds to input row `row` what it gets from a row of windows; of windows K columns wide, K > 0, the loop
-    /// is unrolled where they lie on the map.
-    ///
-    /// # Safety
-    /// This task owns the input row.
+impl<U: Unpooling, E: Element> Backward<'_, U, E> {
+    /// What `len` channels from `c` on of the element under `tap` get from output pixel `pixel`, the window (oy, ox) of its
+    /// image.
     #[inline(always)]
-    unsafe fn row<S: Simd, const K: usize>(&self, s: S, row: usize, outputs: &Outputs) {
-        let horizontal = self.g.horizontal();
-        let whole = if K > 0 { horizontal.whole(self.g.ow) } else { 0..0 };
-        for ox in 0..self.g.ow {
-            // SAFETY: the caller's contract.
-            unsafe {
-                if whole.contains(&ox) {
-                    self.pixel(s, row, outputs, ox, 0..K);
-                } else {
-                    self.pixel(s, row, outputs, ox, horizontal.taps(ox));
-                }
-            }
-        }
-    }
-
-    /// Adds what comes from output pixel `ox`, to the columns `xs` of its window.
-    ///
-    /// # Safety
-    /// This task owns the input row.
-    #[inline(always)]
-    unsafe fn pixel<S: Simd>(&self, s: S, row: usize, outputs: &Outputs, ox: usize, xs: Range<usize>) {
-        let g = self.g;
-        let pixel = outputs.row * g.ow + ox;
-        let scale = self.unpooling.scale(g, outputs.oy, ox);
-        // Where windows do not overlap, an element gets its gradient once, and adding is spared.
-        let overlap = g.kh > g.sh || g.kw > g.sw;
-        let row_end = (row + 1) * g.iw * g.c;
-        let mut c = 0;
-        while c < g.c {
-            let len = S::LANES.min(g.c - c);
-            // SAFETY: the output pixel's channels lie inside `d_dst`.
-            let gradient =
-                unsafe { s.load_up_to(self.d_dst.data.as_ptr().add(pixel * self.d_dst.ld + c), len) };
-            let share = self.unpooling.share(s, gradient, scale, pixel * g.c + c, len);
-            for x in xs.clone() {
-                let place = (row * g.iw + ox * g.sw + x - g.pl) * self.src_ld + c;
-                let part = self.unpooling.part(s, share, outputs.tap_row + x);
-                // Lanes beyond the channels hold zeros: right for the pixels that follow until their own turn
-                // comes, which it has not where all channels fit a vector. This spares narrow maps the masks.
-                let spill = !overlap && g.c <= S::LANES && self.src_ld == g.c && place + S::LANES <= row_end;
-                // SAFETY: elements of this task's row.
-                unsafe {
-                    let place = self.d_src.ptr_at(place);
-                    if spill {
-                        s.store(place, part);
-                    } else if overlap {
-                        s.store_up_to(place, s.add(s.load_up_to(place, len), part), len);
-                    } else {
-                        s.store_up_to(place, part, len);
-                    }
-                }
-            }
-            c += len;
+    fn part<S: Simd>(
+        &self,
+        s: S,
+        (oy, ox): (usize, usize),
+        (pixel, c, len): (usize, usize, usize),
+        tap: usize,
+    ) -> S::F {
+        let scale = self.unpooling.scale(self.g, oy, ox);
+        // SAFETY: the output pixel has these channels, and an index for each.
+        unsafe {
+            let gradient = s.load_up_to(self.d_dst.data.as_ptr().add(pixel * self.d_dst.ld + c), len);
+            self.unpooling.part(s, gradient, scale, pixel * self.g.c + c, len, tap)
         }
     }
 }

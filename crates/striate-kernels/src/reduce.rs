@@ -3,7 +3,7 @@
 //! The tree of additions is fixed by the problem: chunks of a set size are summed on their own, and their
 //! sums, in order, in double precision.
 
-use crate::channelwise::{self, AddSums, Sum, rows_per_sum};
+use crate::channelwise::{self, AddSums, Maps, Source, Sum, rows_per_sum};
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits};
 use crate::simd::{Kernel, Simd, dispatch};
@@ -190,8 +190,10 @@ impl<P: Fn(usize, usize) -> usize> Kernel for Partial<'_, P> {
                     units,
                     #[inline(always)]
                     |offset, lines, ld| {
-                        let operands = [Pixels::new(&src[offset + at..], ld)];
-                        AddSums { f: &Sum, rows: 0..lines, operands, params: [], sums: [&mut *dst] }.run(s);
+                        let operands = [Source::Of(Pixels::new(&src[offset + at..], ld))];
+                        let maps = Maps::new(operands, [], [lines, width]);
+                        let sums = [&mut *dst];
+                        AddSums { f: &Sum, rows: 0..lines, maps: &maps, params: [], sums }.run(s);
                     },
                 );
                 dst.iter_mut().for_each(|x| *x *= self.scale);

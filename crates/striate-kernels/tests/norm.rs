@@ -71,12 +71,14 @@ enum Follow {
 fn batch_norm_and_its_gradients_agree_with_the_reference() {
     for (seed, shape) in SHAPES.into_iter().enumerate() {
         for follow in [Follow::Nothing, Follow::Relu, Follow::AddRelu] {
-            check_batch_norm(seed as u64, shape, follow);
+            for in_place in [false, true] {
+                check_batch_norm(seed as u64, shape, follow, in_place);
+            }
         }
     }
 }
 
-fn check_batch_norm(seed: u64, shape: [usize; 4], follow: Follow) {
+fn check_batch_norm(seed: u64, shape: [usize; 4], follow: Follow, in_place: bool) {
     let [n, channels, h, w] = shape;
     let epsilon = 1e-3f32;
     let mut random = Random::new(seed + 100);
@@ -118,18 +120,26 @@ fn check_batch_norm(seed: u64, shape: [usize; 4], follow: Follow) {
                 Follow::Relu => Gate::Relu,
                 Follow::AddRelu => Gate::ReluOf(view(&dst, ld)),
             };
-            let (mut d_residual, mut d_scale, mut d_bias) =
-                (blank(shape, ld), vec![0.0; channels], vec![0.0; channels]);
+            let [mut d_scale, mut d_bias] = [0.0; 2].map(|x| vec![x; channels]);
+            // Whatever may be overwritten is, where `in_place`.
+            let mut d_residual = if in_place { d_dst.clone() } else { blank(shape, ld) };
+            let mut d_src = if in_place { src.clone() } else { blank(shape, ld) };
             workspace.fill(f32::NAN);
-            let d_src = written(shape, ld, |d_src| {
-                let d_residual = (follow == Follow::AddRelu).then(|| PixelsMut::new(&mut d_residual, ld));
-                let grads = Gradients { d_src, d_residual, d_scale: &mut d_scale, d_bias: &mut d_bias };
-                op.backward(cx, [view(&src, ld), view(&d_dst, ld)], gate, norm, grads, &mut workspace);
-            });
+            let has_residual = follow == Follow::AddRelu;
+            let grads = Gradients {
+                d_src: PixelsMut::new(&mut d_src, ld),
+                d_residual: has_residual.then(|| PixelsMut::new(&mut d_residual, ld)),
+                d_scale: &mut d_scale,
+                d_bias: &mut d_bias,
+            };
+            let maps =
+                [(!in_place).then(|| view(&src, ld)), (!in_place || !has_residual).then(|| view(&d_dst, ld))];
+            op.backward(cx, maps, gate, norm, grads, &mut workspace);
+            let d_src = to_nchw(shape, &d_src, ld);
             vec![to_nchw(shape, &dst, ld), d_src, d_scale, d_bias, to_nchw(shape, &d_residual, ld)]
         };
         for_each_context(compute, |isa, got| {
-            let what = |name: &str| format!("{name} {shape:?} {follow:?} ld {ld} {isa}");
+            let what = |name: &str| format!("{name} {shape:?} {follow:?} in place {in_place} ld {ld} {isa}");
             // Two pixels can lie so near that x̂ magnifies an error in x − μ by up to 1/√ε.
             let steep = variance.iter().map(|v| 1.0 / (v + epsilon as f64).sqrt()).fold(1.0, f64::max);
             assert_close(&what("dst"), &got[0], &dst, 16.0 * EPS * steep);
@@ -197,7 +207,7 @@ fn gates_let_gradients_of_nan_through() {
                 d_scale: &mut d_scale,
                 d_bias: &mut d_bias,
             };
-            op.backward(cx, [x, view(&d_dst, channels)], gate, norm, grads, &mut workspace);
+            op.backward(cx, [Some(x), Some(view(&d_dst, channels))], gate, norm, grads, &mut workspace);
             vec![d_bias]
         };
         for_each_context(compute, |isa, got| {

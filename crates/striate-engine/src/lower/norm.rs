@@ -1,6 +1,8 @@
 //! Normalisations.
 
 use super::{Lowered, Site};
+use crate::place::Place;
+use crate::units::GatedBy;
 use striate_graph::ops::{BatchNorm, LocalResponseNorm};
 use striate_kernels::batch_norm::{self, Epilogue, Gate, Gradients, Normalizer, Running};
 use striate_kernels::lrn;
@@ -13,7 +15,7 @@ pub(super) fn batch_norm(site: &Site, op: &BatchNorm) -> Result<Lowered, String>
         let (scale, shift) = f.workspace().split_at_mut(channels);
         let norm = [1, 2, 3, 4].map(|index| f.src_slice(index));
         batch_norm::fold(norm, epsilon, scale, shift);
-        batch_norm::scale_shift(&f.cx, dst.rows(), f.src(0), scale, shift, f.dst(0));
+        batch_norm::scale_shift(&f.cx, dst.rows(), f.src::<f32>(0), scale, shift, f.dst(0));
     })
     .with_workspace(2 * channels))
 }
@@ -34,29 +36,53 @@ pub(super) fn batch_norm_training(site: &Site, op: &BatchNorm) -> Result<Lowered
     Ok(Lowered::new(describe, reads, writes, move |f| {
         let (workspace, mean, inv_std) = (f.workspace(), f.dst_slice(1), f.dst_slice(2));
         let running = Running { mean: f.dst_slice(3), variance: f.dst_slice(4), momentum };
-        norm.statistics(&f.cx, f.src(0), mean, inv_std, Some(running), workspace);
+        norm.statistics(&f.cx, f.src::<f32>(0), mean, inv_std, Some(running), workspace);
         let by = Normalizer { mean, inv_std, scale: f.src_slice(1), bias: f.src_slice(2) };
-        let epilogue = Epilogue { residual: residual.map(|_| f.src(3)), relu };
+        let epilogue = Epilogue { residual: residual.map(|_| f.src::<f32>(3)), relu };
         norm.normalize(&f.cx, f.src(0), by, epilogue, f.dst(0), workspace);
     })
     .with_workspace(workspace))
 }
 
+/// The gradients of a normalisation, and before it of the ReLU behind it where the unit takes that along.
 pub(super) fn batch_norm_backward(site: &Site) -> Result<Lowered, String> {
-    let src = site.input(0);
+    let place = site.place;
+    let gate = site.unit.chain.gate;
+    let (src, d_src) = (site.input(0), site.output(0));
+    let d_dst = gate.map_or_else(|| site.input(4), |gate| place(gate.d_dst));
+    let kept = gate.and_then(|gate| gate.kept).map(place);
     let channels = src.channels();
     // ε is part of inv_std already.
     let norm = batch_norm::BatchNorm { pixels: src.rows(), channels, epsilon: 0.0 };
-    let writes = (0..3).map(|index| site.output(index)).collect();
+    let mut reads = vec![site.input(1), site.input(2), site.input(3)];
+    let mut read = |place: Place| {
+        reads.push(place);
+        reads.len() - 1
+    };
+    let by = gate.map(|gate| (gate.by, read(place(gate.by.value()))));
+    let maps = [(src, Some(d_src)), (d_dst, kept)];
+    let maps = maps.map(|(operand, result)| (Some(operand) != result).then(|| read(operand)));
+    let writes = [Some(d_src), Some(site.output(1)), Some(site.output(2)), kept];
+    let mut describe = "two passes".to_string();
+    describe += if gate.is_some() { " from behind relu" } else { "" };
+    describe += if maps[0].is_none() { ", in place" } else { "" };
     let workspace = norm.workspace_len() + channels;
-    Ok(Lowered::new("two passes", site.inputs(), writes, move |f| {
+    let writes = writes.into_iter().flatten().collect();
+    Ok(Lowered::new(describe, reads, writes, move |f| {
         let (zeros, workspace) = f.workspace().split_at_mut(channels);
         zeros.fill(0.0);
-        let [scale, mean, inv_std] = [1, 2, 3].map(|index| f.src_slice(index));
-        let by = Normalizer { mean, inv_std, scale, bias: zeros };
+        let [scale, mean, inv_std] = [0, 1, 2].map(|index| f.src_slice(index));
+        let (gate, bias) = match by {
+            None => (Gate::<f32>::Open, &*zeros),
+            Some((GatedBy::Norm(_), bias)) => (Gate::Relu, f.src_slice(bias)),
+            Some((GatedBy::Relu(_), y)) => (Gate::ReluOf(f.src(y)), &*zeros),
+        };
+        let by = Normalizer { mean, inv_std, scale, bias };
         let (d_src, d_scale, d_bias) = (f.dst(0), f.dst_slice(1), f.dst_slice(2));
-        let gradients = Gradients { d_src, d_residual: None, d_scale, d_bias };
-        norm.backward(&f.cx, [f.src(0), f.src(4)], Gate::Open, by, gradients, workspace);
+        let d_residual = kept.map(|_| f.dst(3));
+        let gradients = Gradients { d_src, d_residual, d_scale, d_bias };
+        let maps = maps.map(|index| index.map(|index| f.src(index)));
+        norm.backward(&f.cx, maps, gate, by, gradients, workspace);
     })
     .with_workspace(workspace))
 }

@@ -43,7 +43,7 @@ fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<Storage>) -> Result<
     let src = vec![site.input(0)];
     let Some(storage) = indices else {
         return Ok(Lowered::new("max pool", src, vec![site.output(0)], move |f| {
-            pool::max_forward(&f.cx, &g, f.src(0), f.dst(0));
+            pool::max_forward(&f.cx, &g, f.src::<f32>(0), f.dst(0));
         }));
     };
     let taps = g.kh.saturating_mul(g.kw);
@@ -55,8 +55,8 @@ fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<Storage>) -> Result<
     }
     let dst = vec![site.output(0), site.output(1)];
     Ok(Lowered::new("max pool, indices kept", src, dst, move |f| match storage {
-        Storage::U8 => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.write::<u8>(1)),
-        _ => pool::max_forward_indexed(&f.cx, &g, f.src(0), f.dst(0), f.write::<u32>(1)),
+        Storage::U8 => pool::max_forward_indexed(&f.cx, &g, f.src::<f32>(0), f.dst(0), f.write::<u8>(1)),
+        _ => pool::max_forward_indexed(&f.cx, &g, f.src::<f32>(0), f.dst(0), f.write::<u32>(1)),
     }))
 }
 
@@ -68,8 +68,8 @@ pub(super) fn max_backward(site: &Site, op: &MaxPool2dBackward) -> Result<Lowere
 fn max_backward_with(site: &Site, g: Pool2dGeometry) -> Lowered {
     let storage = site.input(1).storage;
     Lowered::new("max pool backward", site.inputs(), vec![site.output(0)], move |f| match storage {
-        Storage::U8 => pool::max_backward(&f.cx, &g, f.src(0), f.read::<u8>(1), f.dst(0)),
-        _ => pool::max_backward(&f.cx, &g, f.src(0), f.read::<u32>(1), f.dst(0)),
+        Storage::U8 => pool::max_backward(&f.cx, &g, f.src::<f32>(0), f.read::<u8>(1), f.dst(0)),
+        _ => pool::max_backward(&f.cx, &g, f.src::<f32>(0), f.read::<u32>(1), f.dst(0)),
     })
 }
 
@@ -80,7 +80,7 @@ pub(super) fn avg(site: &Site, op: &AvgPool2d) -> Result<Lowered, String> {
 
 fn avg_with(site: &Site, g: Pool2dGeometry, count_include_pad: bool) -> Lowered {
     Lowered::new("average pool", vec![site.input(0)], vec![site.output(0)], move |f| {
-        pool::average_forward(&f.cx, &g, count_include_pad, f.src(0), f.dst(0));
+        pool::average_forward(&f.cx, &g, count_include_pad, f.src::<f32>(0), f.dst(0));
     })
 }
 
@@ -91,7 +91,7 @@ pub(super) fn avg_backward(site: &Site, op: &AvgPool2dBackward) -> Result<Lowere
 
 fn avg_backward_with(site: &Site, g: Pool2dGeometry, count_include_pad: bool) -> Lowered {
     Lowered::new("average pool backward", vec![site.input(0)], vec![site.output(0)], move |f| {
-        pool::average_backward(&f.cx, &g, count_include_pad, f.src(0), f.dst(0));
+        pool::average_backward(&f.cx, &g, count_include_pad, f.src::<f32>(0), f.dst(0));
     })
 }
 

@@ -5,7 +5,7 @@
 //! from the last unit to the first, so that what is produced goes directly to where it will be needed.
 
 use crate::place::{Place, Storage, shape4};
-use crate::units::{Unit, is_view, viewed_values};
+use crate::units::{Unit, is_view, regroups, viewed_values};
 use std::collections::{HashMap, HashSet};
 use striate_graph::ops::Op;
 use striate_graph::{Graph, Node, NodeId, Value};
@@ -78,7 +78,7 @@ fn conflict(graph: &Graph, units: &[Unit], homes: &Homes, apart: &HashSet<Value>
             for other in unit.reads.iter().chain(&unit.writes) {
                 let same_home = homes.home(*write).is_some() && homes.home(*write) == homes.home(*other);
                 let in_place =
-                    place(*write) == place(*other) && overwritable(graph, unit).any(|v| v == *other);
+                    place(*write) == place(*other) && overwrites(graph, unit).contains(&(*other, *write));
                 let untouched = in_place || is_slice(graph, unit, homes, *other);
                 if other != write && same_home && !untouched && place(*write).overlaps(&place(*other)) {
                     let joins = matches!(graph.node(unit.root).op, Op::Concat(_));
@@ -107,16 +107,18 @@ fn is_slice(graph: &Graph, unit: &Unit, homes: &Homes, value: Value) -> bool {
     })
 }
 
-/// The operands that a unit's kernel can overwrite with its result.
-fn overwritable<'a>(graph: &'a Graph, unit: &'a Unit) -> impl Iterator<Item = Value> + 'a {
+/// Pairs of an operand and a result that a unit's kernel can write over it.
+fn overwrites(graph: &Graph, unit: &Unit) -> Vec<(Value, Value)> {
     let node = graph.node(unit.root);
-    let operands: &[usize] = match node.op {
-        Op::Activation(_) => &[0],
-        Op::ActivationBackward(_) => &[1],
-        Op::Binary(_) if unit.output.is_some_and(|o| graph.ty(o) == graph.ty(node.inputs[0])) => &[0],
-        _ => &[],
+    let Some(output) = unit.output else { return Vec::new() };
+    let operand = match node.op {
+        Op::Activation(_) | Op::BatchNormBackward(_) => node.inputs[0],
+        Op::ActivationBackward(_) => node.inputs[1],
+        Op::Binary(_) if graph.ty(output) == graph.ty(node.inputs[0]) => node.inputs[0],
+        _ => return Vec::new(),
     };
-    operands.iter().map(|index| node.inputs[*index])
+    let gated = unit.chain.gate.and_then(|gate| Some((gate.d_dst, gate.kept?)));
+    [(operand, output)].into_iter().chain(gated).collect()
 }
 
 fn settle(
@@ -133,9 +135,16 @@ fn settle(
             homes.shapes.insert(*value, place);
         }
     }
-    let readers = graph.readers();
-    let by_root: HashMap<NodeId, &Unit> = units.iter().map(|unit| (unit.root, unit)).collect();
+    let by_root: HashMap<NodeId, usize> =
+        units.iter().enumerate().map(|(index, unit)| (unit.root, index)).collect();
     let viewed = viewed_values(graph);
+    let touched = |index: usize| {
+        let values = units[index].reads.iter().chain(&units[index].writes);
+        values.map(|value| viewed[value.index()]).collect::<Vec<_>>()
+    };
+    let last_unit: HashMap<Value, usize> = (0..units.len())
+        .flat_map(|index| touched(index).into_iter().map(move |value| (value, index)))
+        .collect();
     let used: HashSet<Value> = units
         .iter()
         .flat_map(|unit| unit.reads.iter().chain(&unit.writes).copied())
@@ -147,14 +156,11 @@ fn settle(
         let node = graph.node(graph.producer(value));
         !node.op.is_leaf() && !is_view(graph, node) && !matches!(node.op, Op::Concat(_))
     };
-    let is_output = |value: Value| graph.outputs().iter().any(|output| output.value == value);
-    // A view that groups the elements into other pixels needs them dense.
-    let channels = |value: Value| homes.shapes[&value].channels();
-    let all_views = graph.nodes().filter(|(_, node)| is_view(graph, node)).map(|(_, node)| node.outputs[0]);
-    let regrouped: HashSet<Value> = all_views
-        .map(|view| (view, viewed[view.index()]))
-        .filter(|(view, root)| channels(*view) != channels(*root))
-        .map(|(_, root)| root)
+    let outputs: HashSet<Value> = graph.outputs().iter().map(|output| viewed[output.value.index()]).collect();
+    let regrouped: HashSet<Value> = graph
+        .nodes()
+        .filter(|(_, node)| is_view(graph, node) && regroups(graph, node))
+        .map(|(_, node)| viewed[node.inputs[0].index()])
         .collect();
     let sliceable = |value: Value| made_by_kernel(value) && !regrouped.contains(&value);
 
@@ -165,18 +171,18 @@ fn settle(
         if let Op::Concat(_) = node.op {
             settle_slices(graph, &mut homes, node, batch, apart, &sliceable);
         }
-        let Some(unit) = by_root.get(&id) else { continue };
-        let Some(output) = unit.output.filter(|output| homes.contains(*output)) else { continue };
-        for operand in overwritable(graph, unit) {
+        let Some(index) = by_root.get(&id).copied() else { continue };
+        units[index].writes.iter().for_each(|value| homes.settle_new(*value));
+        for (operand, result) in overwrites(graph, &units[index]) {
             let free = made_by_kernel(operand)
                 && !homes.contains(operand)
                 && !apart.contains(&operand)
-                && !is_output(operand)
-                && readers[operand.index()].len() == 1
-                && node.inputs.iter().filter(|v| **v == operand).count() == 1
-                && homes.shapes[&operand] == homes.shapes[&output];
+                && !outputs.contains(&operand)
+                && last_unit[&operand] == index
+                && touched(index).iter().filter(|value| **value == operand).count() == 1
+                && homes.shapes[&operand] == homes.shapes[&result];
             if free {
-                let spot = homes.spots[&output];
+                let spot = homes.spots[&result];
                 homes.spots.insert(operand, spot);
             }
         }
@@ -184,9 +190,9 @@ fn settle(
     for (_, node) in graph.nodes().filter(|(_, node)| is_view(graph, node)) {
         let (from, to) = (node.inputs[0], node.outputs[0]);
         if let Some(spot) = homes.spots.get(&from).copied() {
-            let (source, view) = (homes.shapes[&from], homes.shapes[&to]);
-            let ld = if source.channels() == view.channels() { spot.ld } else { view.channels() };
-            homes.spots.insert(to, Spot { ld, ..spot });
+            let ld = if regroups(graph, node) { homes.shapes[&to].channels() } else { spot.ld };
+            let first = if let Op::Slice(slice) = &node.op { slice.start } else { 0 };
+            homes.spots.insert(to, Spot { ld, channel: spot.channel + first, ..spot });
         }
     }
     homes

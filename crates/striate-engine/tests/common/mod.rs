@@ -352,6 +352,9 @@ fn position_bias(net: &mut Builder, dims: &[usize]) -> Value {
     net.parameter("per_position", dims, Role::Bias, Init::ZEROS)
 }
 
+/// The name of two residual blocks, with and without a projection.
+pub(crate) const RESIDUAL_BLOCKS: &str = "residual blocks";
+
 /// Operations in the company in which plans compute them together or let them share memory.
 pub(crate) fn compositions() -> Vec<Case> {
     const IMAGE: [usize; 3] = [3, 5, 6];
@@ -408,6 +411,42 @@ pub(crate) fn compositions() -> Vec<Case> {
             let y = net.batch_norm("bn", x, BatchNorm::default());
             let y = net.add(y, x);
             [net.relu(y)]
+        }),
+        net(RESIDUAL_BLOCKS, |net| {
+            let x = net.input("x", IMAGE);
+            let mut y = conv(net, "stem", x, 4);
+            for (name, channels) in [("a", 4), ("b", 6)] {
+                let z = conv(net, &format!("{name}1"), y, channels);
+                let z = net.batch_norm(&format!("{name}1.bn"), z, BatchNorm::default());
+                let z = net.relu(z);
+                let z = conv(net, &format!("{name}2"), z, channels);
+                let z = net.batch_norm(&format!("{name}2.bn"), z, BatchNorm::default());
+                let mut shortcut = y;
+                if net.ty(y) != net.ty(z) {
+                    shortcut = net.conv2d(&format!("{name}3"), y, Conv2d::new(channels, 1).no_bias());
+                    shortcut = net.batch_norm(&format!("{name}3.bn"), shortcut, BatchNorm::default());
+                }
+                let z = net.add(z, shortcut);
+                y = net.relu(z);
+            }
+            [y]
+        }),
+        net("inception of norms", |net| {
+            let x = net.input("x", IMAGE);
+            let branches = ["a", "b", "c"].map(|name| {
+                let y = conv(net, name, x, 3);
+                let y = net.batch_norm(&format!("{name}.bn"), y, BatchNorm::default());
+                net.relu(y)
+            });
+            let pooled = net.max_pool2d(x, MaxPool2d::new(3).stride(1).padding(1));
+            [net.concat(&[&branches[..], &[pooled]].concat())]
+        }),
+        net("relu of another activation's norm", |net| {
+            let x = net.input("x", IMAGE);
+            let y = net.batch_norm("bn", x, BatchNorm::default());
+            let y = net.activation(y, ActivationKind::Tanh);
+            let z = net.relu(y);
+            [net.batch_norm("next", z, BatchNorm::default())]
         }),
         net("norm read twice", |net| {
             let x = net.input("x", IMAGE);
@@ -637,6 +676,15 @@ fn sharing() -> Vec<Case> {
             let shortcut = net.apply(pad, &[pixels]);
             let y = net.add(y, shortcut);
             [net.relu(y)]
+        }),
+        net("a slice of a slice, flattened", |net| {
+            let x = net.input("x", [4, 2, 3]);
+            let y = conv(net, "conv", x, 5);
+            let part = net.apply(Slice::axis(0, 1, 4), &[y]);
+            let one = net.apply(Slice::axis(0, 1, 2), &[part]);
+            let flat = net.flatten(one);
+            let whole = net.flatten(y);
+            [flat, net.global_avg_pool(part), net.linear("fc", whole, Linear::new(2)), one]
         }),
         net("channels split, worked on and joined", |net| {
             let x = net.input("x", [4, 3, 3]);

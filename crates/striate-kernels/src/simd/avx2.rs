@@ -158,6 +158,32 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn store_u8(self, dst: *mut u8, value: __m256, len: usize) {
+        unsafe {
+            let lanes = _mm256_cvtps_epi32(value);
+            let pairs = _mm_packus_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+            let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(pairs, pairs)).to_le_bytes();
+            if len == 8 {
+                dst.cast::<[u8; 8]>().write_unaligned(bytes);
+            } else {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), dst, len);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(self, src: *const u8, len: usize) -> __m256 {
+        let mut bytes = [0; 8];
+        unsafe {
+            if len == 8 {
+                bytes = src.cast::<[u8; 8]>().read_unaligned();
+            } else {
+                std::ptr::copy_nonoverlapping(src, bytes.as_mut_ptr(), len);
+            }
+            let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(bytes));
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
+        }
+    }
+    #[inline(always)]
     fn low_bf16(self, a: __m256) -> __m256 {
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(a))) }
     }

@@ -2,6 +2,7 @@
 
 use super::{Isa, Simd};
 use crate::element::Bf16;
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// Proof that the processor has AVX-512 F, BW, DQ and VL, and with `DOT` also BF16.
@@ -62,6 +63,15 @@ unsafe fn narrow(value: __m512) -> __m256i {
 fn pairs(vector: __m512) -> __m512bh {
     // SAFETY: of the same size, and valid whatever the bits.
     unsafe { std::mem::transmute::<__m512, __m512bh>(vector) }
+}
+
+/// See [`Simd::loaded`]: nothing, in a place that a compiler does not look into.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn loaded(mut x: __m512) -> __m512 {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {} */", inout(zmm_reg) x, options(pure, nomem, nostack, preserves_flags)) };
+    x
 }
 
 // SAFETY of every block below: `self` exists only where `detect` found the instructions; pointers are valid
@@ -131,6 +141,32 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     #[inline(always)]
     unsafe fn store_bf16_partial(self, dst: *mut Bf16, value: __m512, len: usize) {
         unsafe { _mm256_mask_storeu_epi16(dst.cast(), first(len), narrow(value)) }
+    }
+    #[inline(always)]
+    unsafe fn store_u8(self, dst: *mut u8, value: __m512, len: usize) {
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value));
+            if len == 16 {
+                _mm_storeu_si128(dst.cast(), bytes);
+            } else {
+                _mm_mask_storeu_epi8(dst.cast(), first(len), bytes);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(self, src: *const u8, len: usize) -> __m512 {
+        unsafe {
+            let bytes = if len == 16 {
+                _mm_loadu_si128(src.cast())
+            } else {
+                _mm_maskz_loadu_epi8(first(len), src.cast())
+            };
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+        }
+    }
+    #[inline(always)]
+    fn loaded(self, x: __m512) -> __m512 {
+        unsafe { loaded(x) }
     }
     #[inline(always)]
     fn low_bf16(self, a: __m512) -> __m512 {

@@ -250,6 +250,24 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// Writes the first `len <= LANES` lanes, whole numbers of 0 ..= 255, as bytes; what others become is open.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `len` bytes.
+    unsafe fn store_u8(self, dst: *mut u8, value: Self::F, len: usize);
+    /// Reads `len <= LANES` bytes as numbers, the other lanes zero.
+    ///
+    /// # Safety
+    /// `src` must be readable for `len` bytes.
+    unsafe fn load_u8(self, src: *const u8, len: usize) -> Self::F;
+
+    /// `x`, read whatever is done with it. Else a compiler may read what is selected under the mask of the selection,
+    /// which waits for what the mask depends on: two journeys to memory one after the other.
+    #[inline(always)]
+    fn loaded(self, x: Self::F) -> Self::F {
+        x
+    }
+
     /// Each lane's lower half, a bfloat16, widened: of a vector that was read from pairs of bfloat16, the first of
     /// each.
     fn low_bf16(self, a: Self::F) -> Self::F;

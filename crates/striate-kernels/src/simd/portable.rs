@@ -87,6 +87,16 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
+    unsafe fn store_u8(self, dst: *mut u8, value: F, len: usize) {
+        for lane in 0..len {
+            unsafe { *dst.add(lane) = value[lane] as u8 };
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(self, src: *const u8, len: usize) -> F {
+        std::array::from_fn(|lane| if lane < len { f32::from(unsafe { *src.add(lane) }) } else { 0.0 })
+    }
+    #[inline(always)]
     fn low_bf16(self, a: F) -> F {
         a.map(|x| f32::from_bits(x.to_bits() << 16))
     }

@@ -53,6 +53,20 @@ impl Kernel for Check {
         check("mul", s.mul(va, vb), &|i| a[i] * b[i]);
         check("div", s.div(va, s.splat(3.0)), &|i| a[i] / 3.0);
         check("mul_add", s.mul_add(va, vb, va), &|i| a[i].mul_add(b[i], a[i]));
+        for len in 0..=S::LANES {
+            let bytes: Vec<u8> = (0..len).map(|i| (i * 37 % 251) as u8 + 4).collect();
+            let mut copy = vec![0; S::LANES + 1];
+            // SAFETY: there are `len` bytes, and place for more.
+            unsafe {
+                let read = s.load_u8(bytes.as_ptr(), len);
+                check("load_u8", read, &|i| bytes.get(i).map_or(0.0, |byte| f32::from(*byte)));
+                s.store_u8(copy.as_mut_ptr(), read, len);
+            }
+            assert!(
+                copy[..len] == bytes && copy[len..].iter().all(|byte| *byte == 0),
+                "store_u8, {len} lanes"
+            );
+        }
         check("max", s.max(va, vb), &|i| a[i].max(b[i]));
         check("min", s.min(va, vb), &|i| a[i].min(b[i]));
         check("sqrt", s.sqrt(s.mul(va, va)), &|i| a[i].abs());
