@@ -4,7 +4,7 @@ use super::{CACHED, LINE, Layer, cut, tile};
 use crate::conv::GeometryError;
 use crate::conv::outer::{self, Pair, Products};
 use crate::conv::panels::transpose;
-use crate::conv::tile::Machine;
+use crate::conv::tile::{MAX_LANES, MAX_VECTORS, Machine};
 use crate::exec::{SharedMut, for_each_piece};
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::{Context, Isa, view::extent};
@@ -41,7 +41,7 @@ impl BackwardData {
     pub fn new(isa: Isa, layer: &Layer) -> Result<Self, GeometryError> {
         layer.validate()?;
         let machine = Machine::up_to(isa);
-        let tile = tile(machine, layer.n);
+        let tile = tile(machine, layer.n, MAX_VECTORS);
         let width = tile[1] * machine.lanes;
         let longest = (CACHED / layer.n).max(width);
         let runs = (layer.ic / LEAST_RUN).clamp(1, TASKS / 4).max(layer.ic.div_ceil(longest));
@@ -169,30 +169,39 @@ impl Kernel for Task<'_> {
     fn run<S: Simd>(self, s: S) {
         let BackwardData { layer: Layer { n, ic, .. }, tile: [images, _], width, .. } = *self.plan;
         let tiles = n.div_ceil(images);
+        // Several tiles read a copy: rows at their distance in memory would crowd a few sets of the L1 cache.
+        let copies = tiles > 1;
+        let mut copy = [0.0; ROWS * MAX_VECTORS * MAX_LANES];
         let mut pairs: [Pair; ROWS] = [[std::ptr::null(); 2]; ROWS];
         for first in self.rows.clone().step_by(ROWS) {
-            let len = ROWS.min(self.rows.end - first);
-            for (row, pair) in (first..).zip(&mut pairs[..len]) {
-                *pair = [self.d_dst[row * n..].as_ptr(), self.weights[row * ic..].as_ptr()];
-            }
+            let rows = first..self.rows.end.min(first + ROWS);
             for panel in self.panels.clone() {
                 let (channel, channels, vectors) = self.plan.panel(panel);
-                for [_, row] in &pairs[..len] {
-                    for at in (channel..channel + channels).step_by(LINE) {
-                        s.prefetch(row.wrapping_add(ROWS * ic + at));
+                for (row, copy) in rows.clone().zip(copy.chunks_exact_mut(width)) {
+                    let row = &self.weights[row * ic + channel..][..channels];
+                    for at in (0..channels).step_by(LINE) {
+                        s.prefetch(row.as_ptr().wrapping_add(ROWS * ic + at));
                     }
+                    if copies {
+                        copy[..channels].copy_from_slice(row);
+                    }
+                }
+                for (index, row) in rows.clone().enumerate() {
+                    let weights =
+                        if copies { &copy[index * width..] } else { &self.weights[row * ic + channel..] };
+                    pairs[index] = [self.d_dst[row * n..].as_ptr(), weights.as_ptr()];
                 }
                 for tile in 0..tiles {
                     let images = cut(n, tiles, tile);
                     let sums = self.first + panel * n * width + images.start * vectors * S::LANES;
-                    // SAFETY: the pairs are a column of numbers for all images and a row of the weights, which
-                    // holds the panel's features; the sums of the panel are this task's own.
+                    // SAFETY: the pairs are a column of numbers for all images and the panel's features of a row
+                    // of the weights; the sums of the panel are this task's own.
                     unsafe {
                         let products = Products {
                             pairs: pairs.as_ptr(),
-                            len,
+                            len: rows.len(),
                             src: images.start as isize,
-                            dst: channel,
+                            dst: 0,
                             tail: channels - (vectors - 1) * S::LANES,
                             sums: self.sums.ptr_at(sums),
                             resume: first > self.rows.start,

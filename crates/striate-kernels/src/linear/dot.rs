@@ -20,6 +20,8 @@ pub(super) struct Dots {
     pub(super) sums_ld: usize,
     /// Whether they are added to what is there.
     pub(super) resume: bool,
+    /// How many elements on in the weights' rows is fetched ahead.
+    pub(super) ahead: usize,
 }
 
 /// Computes one tile with the given vectors.
@@ -82,7 +84,9 @@ unsafe fn add<S: Simd, const IMAGES: usize, const ROWS: usize>(
     unsafe {
         let mut weights = [s.zero(); ROWS];
         for r in 0..ROWS {
-            weights[r] = s.load_up_to(dots.weights.add(r * dots.weights_ld + at), len);
+            let row = dots.weights.add(r * dots.weights_ld + at);
+            weights[r] = s.load_up_to(row, len);
+            s.prefetch(row.wrapping_add(dots.ahead));
         }
         for i in 0..IMAGES {
             let src = s.load_up_to(dots.src.add(i * dots.src_ld + at), len);

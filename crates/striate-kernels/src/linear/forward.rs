@@ -1,6 +1,6 @@
 //! dst = src · weightsᵀ: dot products of rows.
 
-use super::{CACHED, LINE, Layer, cut, dot, tile};
+use super::{LINE, Layer, cut, dot, tile};
 use crate::conv::tile::Machine;
 use crate::conv::{Epilogue, GeometryError};
 use crate::exec::SharedMut;
@@ -9,7 +9,11 @@ use crate::{Context, Isa, view::extent};
 use std::ops::Range;
 
 /// The most features of the destination that one task computes.
-const BLOCK: usize = 64;
+const BLOCK: usize = 32;
+/// The most features of the source in a piece: a tile's images stay in the L1 cache, the task's weights in the L2.
+const PIECE: usize = 1024;
+/// The most rows of the weights in a tile: with four, compilers keep sums of 16 lanes in memory.
+const MOST_ROWS: usize = 3;
 
 /// The forward pass of a fully connected layer.
 #[derive(Clone, Debug)]
@@ -18,7 +22,7 @@ pub struct Forward {
     machine: Machine,
     /// Rows of the source and of the weights that are multiplied in registers.
     tile: [usize; 2],
-    /// Pieces of the source's features, for which all images stay in the cache.
+    /// Pieces of the source's features.
     pieces: usize,
 }
 
@@ -30,8 +34,8 @@ impl Forward {
     pub fn new(isa: Isa, layer: &Layer) -> Result<Self, GeometryError> {
         layer.validate()?;
         let machine = Machine::up_to(isa);
-        let pieces = layer.ic.div_ceil((CACHED / layer.n).max(LINE));
-        Ok(Self { layer: *layer, machine, tile: tile(machine, layer.n), pieces })
+        let tile = tile(machine, layer.n, MOST_ROWS);
+        Ok(Self { layer: *layer, machine, tile, pieces: layer.ic.div_ceil(PIECE) })
     }
 
     /// Length of the workspace, in floats. What it holds before and after a run means nothing.
@@ -98,10 +102,10 @@ impl Kernel for Task<'_> {
         for piece in 0..pieces {
             let columns = cut(ic.div_ceil(LINE), pieces, piece);
             let (from, to) = (columns.start * LINE, ic.min(columns.end * LINE));
-            for group in 0..groups {
-                let rows = cut(self.channels.len(), groups, group);
-                for tile in 0..tiles {
-                    let images = cut(n, tiles, tile);
+            for tile in 0..tiles {
+                let images = cut(n, tiles, tile);
+                for group in 0..groups {
+                    let rows = cut(self.channels.len(), groups, group);
                     let dots = dot::Dots {
                         src: self.src[images.start * src_ld + from..].as_ptr(),
                         src_ld,
@@ -111,6 +115,7 @@ impl Kernel for Task<'_> {
                         sums: self.sums[images.start * BLOCK + rows.start..].as_mut_ptr(),
                         sums_ld: BLOCK,
                         resume: piece > 0,
+                        ahead: if piece + 1 < pieces { to - from } else { 0 },
                     };
                     // SAFETY: the rows lie inside the source and the weights, whose lengths were checked, the sums
                     // inside this task's own.

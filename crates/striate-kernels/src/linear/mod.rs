@@ -65,11 +65,12 @@ fn cut(total: usize, parts: usize, index: usize) -> Range<usize> {
     index * total / parts..(index + 1) * total / parts
 }
 
-/// Rows and vectors of the register tile that has the most products for each load, for `rows` rows cut into tiles.
-fn tile(machine: Machine, rows: usize) -> [usize; 2] {
+/// Rows and at most `most` vectors of the register tile that has the most products for each load, for `rows` rows cut
+/// into tiles.
+fn tile(machine: Machine, rows: usize, most: usize) -> [usize; 2] {
     let shape = |vectors| [rows.div_ceil(rows.div_ceil(machine.max_pixels(vectors))), vectors];
     let products_per_load = |[rows, vectors]: [usize; 2]| (rows * vectors) as f64 / (rows + vectors) as f64;
-    (1..=machine.max_vectors())
+    (1..=machine.max_vectors().min(most))
         .map(shape)
         .max_by(|a, b| products_per_load(*a).total_cmp(&products_per_load(*b)))
         .expect("there is a tile of one vector")
