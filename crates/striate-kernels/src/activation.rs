@@ -1,5 +1,6 @@
 //! Activation functions. Gradients are taken from the output, so that the input need not be kept.
 
+use crate::element::Element;
 use crate::exec::Context;
 use crate::pixelwise::{self, Map};
 use crate::simd::{Simd, math};
@@ -22,22 +23,35 @@ pub enum Activation {
 }
 
 /// `dst` = f(`src`), both `rows` × `channels`; NaN stays NaN.
-pub fn forward(cx: &Context, f: Activation, src: Pixels, dst: PixelsMut, rows: usize, channels: usize) {
+pub fn forward<E: Element>(
+    cx: &Context,
+    f: Activation,
+    src: Pixels<E>,
+    dst: PixelsMut<E>,
+    rows: usize,
+    channels: usize,
+) {
     apply(cx, f, [Some(src)], dst, rows, channels);
 }
 
 /// `data` = f(`data`), `rows` × `channels`.
-pub fn forward_in_place(cx: &Context, f: Activation, data: PixelsMut, rows: usize, channels: usize) {
+pub fn forward_in_place<E: Element>(
+    cx: &Context,
+    f: Activation,
+    data: PixelsMut<E>,
+    rows: usize,
+    channels: usize,
+) {
     apply(cx, f, [None], data, rows, channels);
 }
 
 /// `d_src` = `d_dst` · f′, where f′ is computed from the output `dst`; all `rows` × `channels`.
-pub fn backward(
+pub fn backward<E: Element>(
     cx: &Context,
     f: Activation,
-    dst: Pixels,
-    d_dst: Pixels,
-    d_src: PixelsMut,
+    dst: Pixels<E>,
+    d_dst: Pixels<E>,
+    d_src: PixelsMut<E>,
     rows: usize,
     channels: usize,
 ) {
@@ -45,11 +59,11 @@ pub fn backward(
 }
 
 /// `gradient` = `gradient` · f′, as [`backward`] does it.
-pub fn backward_in_place(
+pub fn backward_in_place<E: Element>(
     cx: &Context,
     f: Activation,
-    dst: Pixels,
-    gradient: PixelsMut,
+    dst: Pixels<E>,
+    gradient: PixelsMut<E>,
     rows: usize,
     channels: usize,
 ) {
@@ -57,11 +71,11 @@ pub fn backward_in_place(
 }
 
 /// The function where there is one operand, x; its gradient dy · f′(x) where there are two, y = f(x) and dy.
-fn apply<const N: usize>(
+fn apply<E: Element, const N: usize>(
     cx: &Context,
     f: Activation,
-    operands: [Option<Pixels>; N],
-    dst: PixelsMut,
+    operands: [Option<Pixels<E>>; N],
+    dst: PixelsMut<E>,
     rows: usize,
     channels: usize,
 ) where

@@ -1,6 +1,7 @@
 //! Sums and products of two maps, of which either may repeat along any axis.
 
 use crate::channelwise::for_each_vector;
+use crate::element::Element;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits};
 use crate::simd::{Kernel, Simd, dispatch};
@@ -18,34 +19,48 @@ pub enum Binary {
 
 /// A map that may repeat: where an extent of its shape is 1 and the destination's is not, along that axis.
 #[derive(Clone, Copy, Debug)]
-pub struct Operand<'a> {
+pub struct Operand<'a, E = f32> {
     /// (n, h, w, c)
     pub shape: [usize; 4],
     /// The elements.
-    pub pixels: Pixels<'a>,
+    pub pixels: Pixels<'a, E>,
 }
 
 /// `dst` = `a` op `b`, then a ReLU where `relu` says so. `shape` is the destination's (n, h, w, c).
-pub fn binary(cx: &Context, op: Binary, [a, b]: [Operand; 2], relu: bool, shape: [usize; 4], dst: PixelsMut) {
+pub fn binary<E: Element>(
+    cx: &Context,
+    op: Binary,
+    [a, b]: [Operand<E>; 2],
+    relu: bool,
+    shape: [usize; 4],
+    dst: PixelsMut<E>,
+) {
     run(cx, op, Some(a), b, relu, shape, dst);
 }
 
 /// `dst` = `dst` op `b`, then a ReLU where `relu` says so. `shape` is the destination's (n, h, w, c).
-pub fn binary_in_place(cx: &Context, op: Binary, b: Operand, relu: bool, shape: [usize; 4], dst: PixelsMut) {
+pub fn binary_in_place<E: Element>(
+    cx: &Context,
+    op: Binary,
+    b: Operand<E>,
+    relu: bool,
+    shape: [usize; 4],
+    dst: PixelsMut<E>,
+) {
     run(cx, op, None, b, relu, shape, dst);
 }
 
-fn run(
+fn run<E: Element>(
     cx: &Context,
     op: Binary,
-    a: Option<Operand>,
-    b: Operand,
+    a: Option<Operand<E>>,
+    b: Operand<E>,
     relu: bool,
     shape @ [n, h, w, c]: [usize; 4],
-    dst: PixelsMut,
+    dst: PixelsMut<E>,
 ) {
     assert_fits("dst", dst.data, volume([n, h, w]), c, dst.ld);
-    let operand_strides = |operand: Operand| {
+    let operand_strides = |operand: Operand<E>| {
         let repeats = |dim: usize| operand.shape[dim] == 1 || operand.shape[dim] == shape[dim];
         assert!((0..4).all(repeats), "{:?} does not repeat to {shape:?}", operand.shape);
         let [n, h, w, c] = operand.shape;
@@ -71,7 +86,7 @@ fn run(
 }
 
 /// Elements `at .. at + len` of the inner loop, in `lines` iterations of the outer loops from `index` on.
-struct Lines<'a> {
+struct Lines<'a, E> {
     op: Binary,
     relu: bool,
     nest: &'a Nest<3>,
@@ -80,12 +95,12 @@ struct Lines<'a> {
     at: usize,
     len: usize,
     /// `None` is `dst` itself, before.
-    a: Option<&'a [f32]>,
-    b: &'a [f32],
-    dst: SharedMut<'a, f32>,
+    a: Option<&'a [E]>,
+    b: &'a [E],
+    dst: SharedMut<'a, E>,
 }
 
-impl Kernel for Lines<'_> {
+impl<E: Element> Kernel for Lines<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -121,7 +136,7 @@ fn relu<S: Simd>(s: S, x: S::F) -> S::F {
     s.select_gt(s.zero(), x, s.zero(), x)
 }
 
-impl Lines<'_> {
+impl<E: Element> Lines<'_, E> {
     #[inline(always)]
     fn each<S: Simd>(&self, s: S, f: impl Fn(S::F, S::F) -> S::F + Copy) {
         let [a_step, b_step, _] = self.nest.strides[3];
@@ -135,10 +150,10 @@ impl Lines<'_> {
                 let a = self.a.map_or(dst.cast_const(), |a| a.as_ptr().add(offset(0)));
                 let b = self.b.as_ptr().add(offset(1));
                 match (a_step, b_step) {
-                    (1, 1) => line::<S, true, true>(s, a, b, dst, self.len, f),
-                    (1, _) => line::<S, true, false>(s, a, b, dst, self.len, f),
-                    (_, 1) => line::<S, false, true>(s, a, b, dst, self.len, f),
-                    _ => line::<S, false, false>(s, a, b, dst, self.len, f),
+                    (1, 1) => line::<S, E, true, true>(s, a, b, dst, self.len, f),
+                    (1, _) => line::<S, E, true, false>(s, a, b, dst, self.len, f),
+                    (_, 1) => line::<S, E, false, true>(s, a, b, dst, self.len, f),
+                    _ => line::<S, E, false, false>(s, a, b, dst, self.len, f),
                 }
             }
         }
@@ -148,18 +163,18 @@ impl Lines<'_> {
 /// One line; an operand that does not run (`A`, `B`) is one element, repeated.
 ///
 /// # Safety
-/// Operands that run must be readable, and `dst` writable, for `len` floats; the others for one.
+/// Operands that run must be readable, and `dst` writable, for `len` elements; the others for one.
 #[inline(always)]
-unsafe fn line<S: Simd, const A: bool, const B: bool>(
+unsafe fn line<S: Simd, E: Element, const A: bool, const B: bool>(
     s: S,
-    a: *const f32,
-    b: *const f32,
-    dst: *mut f32,
+    a: *const E,
+    b: *const E,
+    dst: *mut E,
     len: usize,
     f: impl Fn(S::F, S::F) -> S::F,
 ) {
     // SAFETY: the caller's contract.
-    let (a0, b0) = unsafe { (s.splat(*a), s.splat(*b)) };
+    let (a0, b0) = unsafe { (s.splat((*a).to_f32()), s.splat((*b).to_f32())) };
     for_each_vector(
         s,
         len,

@@ -3,6 +3,7 @@
 //! A slice (with step), a concatenation and their gradients are each a copy of a box, into zeros where the
 //! box does not cover the map.
 
+use crate::element::Element;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{self, GRAIN, rows_per_task};
 use crate::strided::Nest;
@@ -10,7 +11,7 @@ use crate::view::PixelsMut;
 use std::cmp::Reverse;
 
 /// `dst` = `value`, `rows` × `channels`.
-pub fn fill(cx: &Context, value: f32, dst: PixelsMut, rows: usize, channels: usize) {
+pub fn fill<E: Element>(cx: &Context, value: f32, dst: PixelsMut<E>, rows: usize, channels: usize) {
     pixelwise::map(cx, value, [], dst, rows, channels);
 }
 
@@ -21,12 +22,12 @@ pub fn fill(cx: &Context, value: f32, dst: PixelsMut, rows: usize, channels: usi
 ///
 /// # Panics
 /// When a box reaches beyond its slice, or two of its elements would land on one place in `dst`.
-pub fn copy_box(
+pub fn copy_box<T: Copy + Send + Sync>(
     cx: &Context,
     shape: [usize; 4],
-    src: &[f32],
+    src: &[T],
     src_strides: [usize; 4],
-    dst: &mut [f32],
+    dst: &mut [T],
     dst_strides: [usize; 4],
 ) {
     if shape.contains(&0) {
@@ -52,7 +53,7 @@ pub fn copy_box(
 
     let nest = Nest::new(extents, strides);
     let [.., rows, run] = nest.extents;
-    let copy = Copy { src, dst: SharedMut::new(dst), strides: nest.strides[3] };
+    let copy = Boxes { src, dst: SharedMut::new(dst), strides: nest.strides[3] };
     if nest.outer() == 1 {
         let [to, from] = nest.strides[3];
         for_each_piece(cx.exec, run, GRAIN, |start, len, _worker| {
@@ -78,14 +79,14 @@ pub fn copy_box(
     });
 }
 
-struct Copy<'a> {
-    src: &'a [f32],
-    dst: SharedMut<'a, f32>,
+struct Boxes<'a, T> {
+    src: &'a [T],
+    dst: SharedMut<'a, T>,
     /// Steps in `dst` and in `src`.
     strides: [usize; 2],
 }
 
-impl Copy<'_> {
+impl<T: Copy> Boxes<'_, T> {
     /// Copies `len` elements.
     ///
     /// # Safety

@@ -1,5 +1,6 @@
 //! Padding: margins around a map, constant or continued from the map itself.
 
+use crate::element::Element;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{assert_fits, rows_per_task};
 use crate::view::{Pixels, PixelsMut, volume};
@@ -132,17 +133,17 @@ impl Pad2d {
         }
     }
 
-    fn assert_fit(&self, src: &[f32], src_ld: usize, dst: &[f32], dst_ld: usize) {
+    fn assert_fit<E>(&self, src: &[E], src_ld: usize, dst: &[E], dst_ld: usize) {
         let ([n, h, w, c], [_, oh, ow, oc]) = (self.shape, self.dst_shape());
         assert_fits("src", src, volume([n, h, w]), c, src_ld);
         assert_fits("dst", dst, volume([n, oh, ow]), oc, dst_ld);
     }
 
     /// `dst` = the padded `src`.
-    pub fn forward(&self, cx: &Context, src: Pixels, dst: PixelsMut) {
+    pub fn forward<E: Element>(&self, cx: &Context, src: Pixels<E>, dst: PixelsMut<E>) {
         self.assert_fit(src.data, src.ld, dst.data, dst.ld);
         let ([n, h, w, c], [_, oh, ow, oc], m) = (self.shape, self.dst_shape(), self.margins);
-        let constant = if let PadMode::Constant(value) = self.mode { value } else { 0.0 };
+        let constant = E::from_f32(if let PadMode::Constant(value) = self.mode { value } else { 0.0 });
         let packed = src.ld == c && dst.ld == c && oc == c;
         let (ld, dst) = (dst.ld, SharedMut::new(dst.data));
         for_each_piece(cx.exec, n * oh, rows_per_task(ow * oc), |start, len, _| {
@@ -177,8 +178,9 @@ impl Pad2d {
         });
     }
 
-    /// `d_src` = for each element the sum of `d_dst` over all places it was copied to.
-    pub fn backward(&self, cx: &Context, d_dst: Pixels, d_src: PixelsMut) {
+    /// `d_src` = for each element the sum of `d_dst` over all places it was copied to, each partial sum rounded to the
+    /// element's type.
+    pub fn backward<E: Element>(&self, cx: &Context, d_dst: Pixels<E>, d_src: PixelsMut<E>) {
         self.assert_fit(d_src.data, d_src.ld, d_dst.data, d_dst.ld);
         let ([n, h, w, c], [_, oh, ow, _], m) = (self.shape, self.dst_shape(), self.margins);
         let packed = d_src.ld == c && d_dst.ld == c;
@@ -188,7 +190,7 @@ impl Pad2d {
                 let (image, y) = (line / h, line % h);
                 // SAFETY: the pixels of a line are its task's own; what lies between them stays untouched.
                 let pixel = |x: usize, count: usize| unsafe { d_src.range((line * w + x) * ld, count) };
-                (0..w).for_each(|x| pixel(x, c).fill(0.0));
+                (0..w).for_each(|x| pixel(x, c).fill(E::default()));
                 for row in (0..oh).filter(|row| self.origin(*row, m.top, h) == Some(y)) {
                     let first = (image * oh + row) * ow;
                     let mut x = 0;
@@ -196,7 +198,9 @@ impl Pad2d {
                         let run = if packed && x == m.left && w > 0 { w } else { 1 };
                         if let Some(to) = self.origin(x, m.left, w) {
                             let from = &d_dst.data[(first + x) * d_dst.ld + m.channels_before..][..run * c];
-                            pixel(to, run * c).iter_mut().zip(from).for_each(|(sum, d)| *sum += d);
+                            for (sum, d) in pixel(to, run * c).iter_mut().zip(from) {
+                                *sum = E::from_f32(sum.to_f32() + d.to_f32());
+                            }
                         }
                         x += run;
                     }

@@ -1,5 +1,6 @@
 //! Functions of one element or one row at a time, applied to whole maps.
 
+use crate::element::Element;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::view::{Pixels, PixelsMut, extent};
@@ -36,11 +37,11 @@ impl Map<0> for f32 {
 }
 
 /// `dst` = `f` of the operands, for `rows` × `channels` elements. An operand `None` is what `dst` held before.
-pub(crate) fn map<const N: usize>(
+pub(crate) fn map<E: Element, const N: usize>(
     cx: &Context,
     f: impl Map<N>,
-    operands: [Option<Pixels>; N],
-    dst: PixelsMut,
+    operands: [Option<Pixels<E>>; N],
+    dst: PixelsMut<E>,
     rows: usize,
     channels: usize,
 ) {
@@ -62,17 +63,17 @@ pub(crate) fn map<const N: usize>(
 }
 
 /// `rows` runs of `len` elements; run r starts `(start + r) × ld` into an operand, and likewise into `data`.
-struct Strip<'a, M, const N: usize> {
+struct Strip<'a, M, E, const N: usize> {
     f: M,
-    operands: [Option<Pixels<'a>>; N],
-    data: SharedMut<'a, f32>,
+    operands: [Option<Pixels<'a, E>>; N],
+    data: SharedMut<'a, E>,
     ld: usize,
     start: usize,
     rows: usize,
     len: usize,
 }
 
-impl<M: Map<N>, const N: usize> Kernel for Strip<'_, M, N> {
+impl<M: Map<N>, E: Element, const N: usize> Kernel for Strip<'_, M, E, N> {
     type Output = ();
 
     #[inline(always)]
@@ -99,20 +100,13 @@ impl<M: Map<N>, const N: usize> Kernel for Strip<'_, M, N> {
     }
 }
 
-impl<M: Map<N>, const N: usize> Strip<'_, M, N> {
+impl<M: Map<N>, E: Element, const N: usize> Strip<'_, M, E, N> {
     /// The function of `lanes` elements from `at` on.
     ///
     /// # Safety
     /// They are readable and writable through the pointers.
     #[inline(always)]
-    unsafe fn vector<S: Simd>(
-        &self,
-        s: S,
-        operands: [*const f32; N],
-        dst: *mut f32,
-        at: usize,
-        lanes: usize,
-    ) {
+    unsafe fn vector<S: Simd>(&self, s: S, operands: [*const E; N], dst: *mut E, at: usize, lanes: usize) {
         // Loops, not closures: a closure that is not inlined loses the instruction set.
         let mut values = [s.zero(); N];
         // SAFETY: the caller's contract.

@@ -19,8 +19,8 @@ use crate::place::{Place, Storage};
 use crate::units::Unit;
 use bytemuck::Pod;
 use std::cell::Cell;
-use striate_graph::ops::Op;
-use striate_graph::{Graph, Node, Type, Value};
+use striate_graph::ops::{Op, PadMode};
+use striate_graph::{DType, Graph, Node, Type, Value};
 use striate_kernels::conv::Activation;
 use striate_kernels::{Bf16, Context, Pixels, PixelsMut, cast};
 
@@ -271,11 +271,14 @@ pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
 
 /// Whether the operation's kernel knows how the unit's values are stored; all know float32.
 fn knows(site: &Site) -> bool {
-    let storage = |value: Value| (site.place)(value).storage;
-    let mut values = site.unit.reads.iter().chain(&site.unit.writes);
-    if values.all(|value| storage(*value) != Storage::Bf16) {
+    if !is_narrow(site) {
         return true;
     }
+    let storage = |value: Value| (site.place)(value).storage;
+    let is_float = |value: &&Value| site.ty(**value).dtype == DType::F32;
+    let all_narrow = |values: &mut dyn Iterator<Item = &Value>| {
+        values.filter(is_float).all(|value| storage(*value) == Storage::Bf16)
+    };
     match &site.node.op {
         Op::Linear(_) | Op::LinearBackwardData(_) if !site.unit.prepared => false,
         Op::Conv2d(_)
@@ -285,9 +288,48 @@ fn knows(site: &Site) -> bool {
         | Op::LinearBackwardData(_) => {
             site.unit.chain.residual.is_none_or(|value| storage(value) == site.result().storage)
         }
-        Op::Concat(_) => true,
+        // Other modes add up.
+        Op::PadBackward(op) if op.pad.mode != PadMode::Zeros => false,
+        Op::BatchNorm(_)
+        | Op::BatchNormBackward(_)
+        | Op::MaxPool2d(_)
+        | Op::MaxPool2dBackward(_)
+        | Op::AvgPool2d(_)
+        | Op::AvgPool2dBackward(_)
+        | Op::GlobalPool(_)
+        | Op::GlobalPoolBackward(_)
+        | Op::Activation(_)
+        | Op::ActivationBackward(_)
+        | Op::Binary(_)
+        | Op::Concat(_)
+        | Op::Slice(_)
+        | Op::SliceBackward(_)
+        | Op::Pad(_)
+        | Op::PadBackward(_) => {
+            // Parameters and statistics of channels apart, all are maps.
+            let of_channels = matches!(site.node.op, Op::BatchNorm(_) | Op::BatchNormBackward(_));
+            let values = site.unit.reads.iter().chain(&site.unit.writes);
+            all_narrow(&mut values.filter(|value| !of_channels || site.ty(**value).batched))
+        }
         _ => false,
     }
+}
+
+/// Calls a lowering that is generic over what the unit's maps consist of.
+macro_rules! of_maps {
+    ($module:ident::$lowering:ident, $site:expr $(, $argument:expr)*) => {
+        if is_narrow($site) {
+            $module::$lowering::<Bf16>($site $(, $argument)*)
+        } else {
+            $module::$lowering::<f32>($site $(, $argument)*)
+        }
+    };
+}
+
+/// Whether the unit touches values stored in bfloat16.
+fn is_narrow(site: &Site) -> bool {
+    let mut values = site.unit.reads.iter().chain(&site.unit.writes);
+    values.any(|value| (site.place)(*value).storage == Storage::Bf16)
 }
 
 /// The operation's kernel.
@@ -304,33 +346,33 @@ fn kernel(site: &Site) -> Result<Lowered, String> {
         Op::LocallyConnected2dBackwardData(op) => conv::local_backward_data(site, op),
         Op::LocallyConnected2dBackwardWeights(op) => conv::local_backward_weights(site, op),
 
-        Op::MaxPool2d(op) => pool::max(site, op),
-        Op::MaxPool2dBackward(op) => pool::max_backward(site, op),
-        Op::AvgPool2d(op) => pool::avg(site, op),
-        Op::AvgPool2dBackward(op) => pool::avg_backward(site, op),
-        Op::GlobalPool(op) => pool::global(site, op),
-        Op::GlobalPoolBackward(op) => pool::global_backward(site, op),
+        Op::MaxPool2d(op) => of_maps!(pool::max, site, op),
+        Op::MaxPool2dBackward(op) => of_maps!(pool::max_backward, site, op),
+        Op::AvgPool2d(op) => of_maps!(pool::avg, site, op),
+        Op::AvgPool2dBackward(op) => of_maps!(pool::avg_backward, site, op),
+        Op::GlobalPool(op) => of_maps!(pool::global, site, op),
+        Op::GlobalPoolBackward(op) => of_maps!(pool::global_backward, site, op),
 
-        Op::BatchNorm(op) if op.training => norm::batch_norm_training(site, op),
-        Op::BatchNorm(op) => norm::batch_norm(site, op),
-        Op::BatchNormBackward(_) => norm::batch_norm_backward(site),
+        Op::BatchNorm(op) if op.training => of_maps!(norm::batch_norm_training, site, op),
+        Op::BatchNorm(op) => of_maps!(norm::batch_norm, site, op),
+        Op::BatchNormBackward(_) => of_maps!(norm::batch_norm_backward, site),
         Op::LocalResponseNorm(op) => norm::lrn(site, op),
         Op::LocalResponseNormBackward(op) => norm::lrn_backward(site, &op.norm),
 
-        Op::Activation(op) => pointwise::activation(site, op.kind),
-        Op::ActivationBackward(op) => pointwise::activation_backward(site, op.kind),
+        Op::Activation(op) => of_maps!(pointwise::activation, site, op.kind),
+        Op::ActivationBackward(op) => of_maps!(pointwise::activation_backward, site, op.kind),
         Op::Softmax(op) => pointwise::softmax(site, op.log),
         Op::SoftmaxBackward(op) => pointwise::softmax_backward(site, op.log),
         Op::Dropout(op) => pointwise::dropout(site, op),
-        Op::Binary(op) => pointwise::binary(site, op.kind),
+        Op::Binary(op) => of_maps!(pointwise::binary, site, op.kind),
         Op::Scale(op) => pointwise::scale(site, op.factor),
 
         Op::Reshape(_) => shape::reshape(site),
-        Op::Concat(_) => shape::concat(site),
-        Op::Slice(op) => shape::slice(site, op),
-        Op::SliceBackward(op) => shape::slice_backward(site, &op.slice),
-        Op::Pad(op) => shape::pad(site, op),
-        Op::PadBackward(op) => shape::pad_backward(site, &op.pad),
+        Op::Concat(_) => of_maps!(shape::concat, site),
+        Op::Slice(op) => of_maps!(shape::slice, site, op),
+        Op::SliceBackward(op) => of_maps!(shape::slice_backward, site, &op.slice),
+        Op::Pad(op) => of_maps!(shape::pad, site, op),
+        Op::PadBackward(op) => of_maps!(shape::pad_backward, site, &op.pad),
         Op::Upsample(op) => shape::upsample(site, op.mode),
         Op::UpsampleBackward(op) => shape::upsample_backward(site, op.mode),
         Op::Reduce(op) => shape::reduce(site, op),

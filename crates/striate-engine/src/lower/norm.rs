@@ -4,24 +4,25 @@ use super::{Lowered, Site};
 use crate::place::Place;
 use crate::units::GatedBy;
 use striate_graph::ops::{BatchNorm, LocalResponseNorm};
+use striate_kernels::Element;
 use striate_kernels::batch_norm::{self, Epilogue, Gate, Gradients, Normalizer, Running};
 use striate_kernels::lrn;
 
 /// Normalisation by running statistics, where no convolution took it along.
-pub(super) fn batch_norm(site: &Site, op: &BatchNorm) -> Result<Lowered, String> {
+pub(super) fn batch_norm<E: Element>(site: &Site, op: &BatchNorm) -> Result<Lowered, String> {
     let (dst, epsilon) = (site.output(0), op.eps);
     let channels = dst.channels();
     Ok(Lowered::new("scale and shift", site.inputs(), vec![dst], move |f| {
         let (scale, shift) = f.workspace().split_at_mut(channels);
         let norm = [1, 2, 3, 4].map(|index| f.src_slice(index));
         batch_norm::fold(norm, epsilon, scale, shift);
-        batch_norm::scale_shift(&f.cx, dst.rows(), f.src::<f32>(0), scale, shift, f.dst(0));
+        batch_norm::scale_shift(&f.cx, dst.rows(), f.src::<E>(0), scale, shift, f.dst(0));
     })
     .with_workspace(2 * channels))
 }
 
 /// Normalisation by the batch's own statistics, with an addition and a ReLU where they follow.
-pub(super) fn batch_norm_training(site: &Site, op: &BatchNorm) -> Result<Lowered, String> {
+pub(super) fn batch_norm_training<E: Element>(site: &Site, op: &BatchNorm) -> Result<Lowered, String> {
     let (src, dst, momentum) = (site.input(0), site.result(), op.momentum);
     let norm = batch_norm::BatchNorm { pixels: src.rows(), channels: src.channels(), epsilon: op.eps };
     let residual = site.unit.chain.residual.map(|value| (site.place)(value));
@@ -36,16 +37,16 @@ pub(super) fn batch_norm_training(site: &Site, op: &BatchNorm) -> Result<Lowered
     Ok(Lowered::new(describe, reads, writes, move |f| {
         let (workspace, mean, inv_std) = (f.workspace(), f.dst_slice(1), f.dst_slice(2));
         let running = Running { mean: f.dst_slice(3), variance: f.dst_slice(4), momentum };
-        norm.statistics(&f.cx, f.src::<f32>(0), mean, inv_std, Some(running), workspace);
+        norm.statistics(&f.cx, f.src::<E>(0), mean, inv_std, Some(running), workspace);
         let by = Normalizer { mean, inv_std, scale: f.src_slice(1), bias: f.src_slice(2) };
-        let epilogue = Epilogue { residual: residual.map(|_| f.src::<f32>(3)), relu };
+        let epilogue = Epilogue { residual: residual.map(|_| f.src::<E>(3)), relu };
         norm.normalize(&f.cx, f.src(0), by, epilogue, f.dst(0), workspace);
     })
     .with_workspace(workspace))
 }
 
 /// The gradients of a normalisation, and before it of the ReLU behind it where the unit takes that along.
-pub(super) fn batch_norm_backward(site: &Site) -> Result<Lowered, String> {
+pub(super) fn batch_norm_backward<E: Element>(site: &Site) -> Result<Lowered, String> {
     let place = site.place;
     let gate = site.unit.chain.gate;
     let (src, d_src) = (site.input(0), site.output(0));
@@ -73,7 +74,7 @@ pub(super) fn batch_norm_backward(site: &Site) -> Result<Lowered, String> {
         zeros.fill(0.0);
         let [scale, mean, inv_std] = [0, 1, 2].map(|index| f.src_slice(index));
         let (gate, bias) = match by {
-            None => (Gate::<f32>::Open, &*zeros),
+            None => (Gate::<E>::Open, &*zeros),
             Some((GatedBy::Norm(_), bias)) => (Gate::Relu, f.src_slice(bias)),
             Some((GatedBy::Relu(_), y)) => (Gate::ReluOf(f.src(y)), &*zeros),
         };

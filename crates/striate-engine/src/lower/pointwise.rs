@@ -2,12 +2,12 @@
 
 use super::{Lowered, Site};
 use striate_graph::ops::{ActivationKind, BinaryKind, Dropout};
-use striate_kernels::Pixels;
 use striate_kernels::activation::{self, Activation};
 use striate_kernels::broadcast::{self, Binary, Operand};
 use striate_kernels::copy;
 use striate_kernels::dropout;
 use striate_kernels::softmax::{self, Space};
+use striate_kernels::{Element, Pixels};
 
 fn function(kind: ActivationKind) -> Activation {
     match kind {
@@ -18,30 +18,30 @@ fn function(kind: ActivationKind) -> Activation {
     }
 }
 
-pub(super) fn activation(site: &Site, kind: ActivationKind) -> Result<Lowered, String> {
+pub(super) fn activation<E: Element>(site: &Site, kind: ActivationKind) -> Result<Lowered, String> {
     let (src, dst, function) = (site.input(0), site.output(0), function(kind));
     let [rows, channels] = [dst.rows(), dst.channels()];
     Ok(if src == dst {
         Lowered::new("elementwise, in place", Vec::new(), vec![dst], move |f| {
-            activation::forward_in_place(&f.cx, function, f.dst(0), rows, channels);
+            activation::forward_in_place(&f.cx, function, f.dst::<E>(0), rows, channels);
         })
     } else {
         Lowered::new("elementwise", vec![src], vec![dst], move |f| {
-            activation::forward(&f.cx, function, f.src(0), f.dst(0), rows, channels);
+            activation::forward(&f.cx, function, f.src::<E>(0), f.dst(0), rows, channels);
         })
     })
 }
 
-pub(super) fn activation_backward(site: &Site, kind: ActivationKind) -> Result<Lowered, String> {
+pub(super) fn activation_backward<E: Element>(site: &Site, kind: ActivationKind) -> Result<Lowered, String> {
     let (y, d_y, dst, function) = (site.input(0), site.input(1), site.output(0), function(kind));
     let [rows, channels] = [dst.rows(), dst.channels()];
     Ok(if d_y == dst {
         Lowered::new("elementwise, in place", vec![y], vec![dst], move |f| {
-            activation::backward_in_place(&f.cx, function, f.src(0), f.dst(0), rows, channels);
+            activation::backward_in_place(&f.cx, function, f.src::<E>(0), f.dst(0), rows, channels);
         })
     } else {
         Lowered::new("elementwise", vec![y, d_y], vec![dst], move |f| {
-            activation::backward(&f.cx, function, f.src(0), f.src(1), f.dst(0), rows, channels);
+            activation::backward(&f.cx, function, f.src::<E>(0), f.src(1), f.dst(0), rows, channels);
         })
     })
 }
@@ -74,7 +74,7 @@ pub(super) fn dropout(site: &Site, op: &Dropout) -> Result<Lowered, String> {
     }))
 }
 
-pub(super) fn binary(site: &Site, kind: BinaryKind) -> Result<Lowered, String> {
+pub(super) fn binary<E: Element>(site: &Site, kind: BinaryKind) -> Result<Lowered, String> {
     let op = match kind {
         BinaryKind::Add => Binary::Add,
         BinaryKind::Multiply => Binary::Mul,
@@ -83,12 +83,12 @@ pub(super) fn binary(site: &Site, kind: BinaryKind) -> Result<Lowered, String> {
     let describe = if relu { "elementwise + relu" } else { "elementwise" };
     Ok(if a == dst {
         Lowered::new(format!("{describe}, in place"), vec![b], vec![dst], move |f| {
-            let b = Operand { shape: b.shape, pixels: f.src(0) };
+            let b = Operand { shape: b.shape, pixels: f.src::<E>(0) };
             broadcast::binary_in_place(&f.cx, op, b, relu, dst.shape, f.dst(0));
         })
     } else {
         Lowered::new(describe, vec![a, b], vec![dst], move |f| {
-            let operand = |shape, index| Operand { shape, pixels: f.src(index) };
+            let operand = |shape, index| Operand { shape, pixels: f.src::<E>(index) };
             let operands = [operand(a.shape, 0), operand(b.shape, 1)];
             broadcast::binary(&f.cx, op, operands, relu, dst.shape, f.dst(0));
         })

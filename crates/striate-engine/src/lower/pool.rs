@@ -6,6 +6,7 @@ use striate_graph::ops::{
     AvgPool2d, AvgPool2dBackward, GlobalPool, GlobalPoolBackward, MaxPool2d, MaxPool2dBackward, Padding,
     PoolKind,
 };
+use striate_kernels::Element;
 use striate_kernels::pool::{self, Index, Pool2dGeometry};
 
 fn geometry(
@@ -26,24 +27,24 @@ fn whole(map: Place) -> Pool2dGeometry {
     Pool2dGeometry::global(n, c, h, w)
 }
 
-pub(super) fn max(site: &Site, op: &MaxPool2d) -> Result<Lowered, String> {
+pub(super) fn max<E: Element>(site: &Site, op: &MaxPool2d) -> Result<Lowered, String> {
     let g = geometry(site.input(0), site.output(0), op.kernel, op.stride, op.padding);
-    max_with(site, g, op.save_indices.then(|| Storage::of(op.index_type())))
+    max_with::<E>(site, g, op.save_indices.then(|| Storage::of(op.index_type())))
 }
 
-pub(super) fn global(site: &Site, op: &GlobalPool) -> Result<Lowered, String> {
+pub(super) fn global<E: Element>(site: &Site, op: &GlobalPool) -> Result<Lowered, String> {
     let g = whole(site.input(0));
     match op.kind {
-        PoolKind::Max => max_with(site, g, op.save_indices.then(|| site.output(1).storage)),
-        PoolKind::Avg => Ok(avg_with(site, g, true)),
+        PoolKind::Max => max_with::<E>(site, g, op.save_indices.then(|| site.output(1).storage)),
+        PoolKind::Avg => Ok(avg_with::<E>(site, g, true)),
     }
 }
 
-fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<Storage>) -> Result<Lowered, String> {
+fn max_with<E: Element>(site: &Site, g: Pool2dGeometry, indices: Option<Storage>) -> Result<Lowered, String> {
     let src = vec![site.input(0)];
     let Some(storage) = indices else {
         return Ok(Lowered::new("max pool", src, vec![site.output(0)], move |f| {
-            pool::max_forward(&f.cx, &g, f.src::<f32>(0), f.dst(0));
+            pool::max_forward(&f.cx, &g, f.src::<E>(0), f.dst(0));
         }));
     };
     let taps = g.kh.saturating_mul(g.kw);
@@ -55,50 +56,50 @@ fn max_with(site: &Site, g: Pool2dGeometry, indices: Option<Storage>) -> Result<
     }
     let dst = vec![site.output(0), site.output(1)];
     Ok(Lowered::new("max pool, indices kept", src, dst, move |f| match storage {
-        Storage::U8 => pool::max_forward_indexed(&f.cx, &g, f.src::<f32>(0), f.dst(0), f.write::<u8>(1)),
-        _ => pool::max_forward_indexed(&f.cx, &g, f.src::<f32>(0), f.dst(0), f.write::<u32>(1)),
+        Storage::U8 => pool::max_forward_indexed(&f.cx, &g, f.src::<E>(0), f.dst(0), f.write::<u8>(1)),
+        _ => pool::max_forward_indexed(&f.cx, &g, f.src::<E>(0), f.dst(0), f.write::<u32>(1)),
     }))
 }
 
-pub(super) fn max_backward(site: &Site, op: &MaxPool2dBackward) -> Result<Lowered, String> {
+pub(super) fn max_backward<E: Element>(site: &Site, op: &MaxPool2dBackward) -> Result<Lowered, String> {
     let g = geometry(site.output(0), site.input(0), op.pool.kernel, op.pool.stride, op.pool.padding);
-    Ok(max_backward_with(site, g))
+    Ok(max_backward_with::<E>(site, g))
 }
 
-fn max_backward_with(site: &Site, g: Pool2dGeometry) -> Lowered {
+fn max_backward_with<E: Element>(site: &Site, g: Pool2dGeometry) -> Lowered {
     let storage = site.input(1).storage;
     Lowered::new("max pool backward", site.inputs(), vec![site.output(0)], move |f| match storage {
-        Storage::U8 => pool::max_backward(&f.cx, &g, f.src::<f32>(0), f.read::<u8>(1), f.dst(0)),
-        _ => pool::max_backward(&f.cx, &g, f.src::<f32>(0), f.read::<u32>(1), f.dst(0)),
+        Storage::U8 => pool::max_backward(&f.cx, &g, f.src::<E>(0), f.read::<u8>(1), f.dst(0)),
+        _ => pool::max_backward(&f.cx, &g, f.src::<E>(0), f.read::<u32>(1), f.dst(0)),
     })
 }
 
-pub(super) fn avg(site: &Site, op: &AvgPool2d) -> Result<Lowered, String> {
+pub(super) fn avg<E: Element>(site: &Site, op: &AvgPool2d) -> Result<Lowered, String> {
     let g = geometry(site.input(0), site.output(0), op.kernel, op.stride, op.padding);
-    Ok(avg_with(site, g, op.count_include_pad))
+    Ok(avg_with::<E>(site, g, op.count_include_pad))
 }
 
-fn avg_with(site: &Site, g: Pool2dGeometry, count_include_pad: bool) -> Lowered {
+fn avg_with<E: Element>(site: &Site, g: Pool2dGeometry, count_include_pad: bool) -> Lowered {
     Lowered::new("average pool", vec![site.input(0)], vec![site.output(0)], move |f| {
-        pool::average_forward(&f.cx, &g, count_include_pad, f.src::<f32>(0), f.dst(0));
+        pool::average_forward(&f.cx, &g, count_include_pad, f.src::<E>(0), f.dst(0));
     })
 }
 
-pub(super) fn avg_backward(site: &Site, op: &AvgPool2dBackward) -> Result<Lowered, String> {
+pub(super) fn avg_backward<E: Element>(site: &Site, op: &AvgPool2dBackward) -> Result<Lowered, String> {
     let g = geometry(site.output(0), site.input(0), op.pool.kernel, op.pool.stride, op.pool.padding);
-    Ok(avg_backward_with(site, g, op.pool.count_include_pad))
+    Ok(avg_backward_with::<E>(site, g, op.pool.count_include_pad))
 }
 
-fn avg_backward_with(site: &Site, g: Pool2dGeometry, count_include_pad: bool) -> Lowered {
+fn avg_backward_with<E: Element>(site: &Site, g: Pool2dGeometry, count_include_pad: bool) -> Lowered {
     Lowered::new("average pool backward", vec![site.input(0)], vec![site.output(0)], move |f| {
-        pool::average_backward(&f.cx, &g, count_include_pad, f.src::<f32>(0), f.dst(0));
+        pool::average_backward(&f.cx, &g, count_include_pad, f.src::<E>(0), f.dst(0));
     })
 }
 
-pub(super) fn global_backward(site: &Site, op: &GlobalPoolBackward) -> Result<Lowered, String> {
+pub(super) fn global_backward<E: Element>(site: &Site, op: &GlobalPoolBackward) -> Result<Lowered, String> {
     let g = whole(site.output(0));
     Ok(match op.kind {
-        PoolKind::Max => max_backward_with(site, g),
-        PoolKind::Avg => avg_backward_with(site, g, true),
+        PoolKind::Max => max_backward_with::<E>(site, g),
+        PoolKind::Avg => avg_backward_with::<E>(site, g, true),
     })
 }

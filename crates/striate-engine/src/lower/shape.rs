@@ -1,13 +1,14 @@
 //! What moves, repeats and sums elements.
 
 use super::pointwise::scaled;
-use super::{Frame, Lowered, Site};
+use super::{Lowered, Site};
 use crate::place::Place;
 use striate_graph::ops::{self, Expand, Pad, Reduce, Slice, UpsampleMode};
-use striate_kernels::copy::copy_box;
+use striate_kernels::copy::{copy_box, fill};
 use striate_kernels::pad::{Margins, Pad2d, PadMode};
 use striate_kernels::reduce::Reduction;
 use striate_kernels::upsample::{Interpolation, Resize2d};
+use striate_kernels::{Element, PixelsMut};
 
 /// Elements between neighbours along (n, h, w, c) of a place.
 fn strides(place: Place) -> [usize; 4] {
@@ -58,7 +59,7 @@ pub(super) fn reshape(site: &Site) -> Result<Lowered, String> {
 }
 
 /// Copies the parts whose producers could not write into the concatenation themselves.
-pub(super) fn concat(site: &Site) -> Result<Lowered, String> {
+pub(super) fn concat<E: Element>(site: &Site) -> Result<Lowered, String> {
     let dst = site.output(0);
     let mut channel = 0;
     let mut copies = Vec::new();
@@ -78,12 +79,12 @@ pub(super) fn concat(site: &Site) -> Result<Lowered, String> {
         if copies.is_empty() {
             return;
         }
-        let whole = f.dst_slice(0);
+        let whole = f.write::<E>(0);
         for (index, (part, channel)) in copies.iter().enumerate() {
             copy_box(
                 &f.cx,
                 part.shape,
-                f.src_slice(index),
+                f.read::<E>(index),
                 strides(*part),
                 &mut whole[*channel..],
                 strides(dst),
@@ -101,27 +102,22 @@ fn part_of(whole: Place, slice: &Slice, is_map: bool) -> (usize, [usize; 4]) {
     (start, strides)
 }
 
-pub(super) fn slice(site: &Site, op: &Slice) -> Result<Lowered, String> {
+pub(super) fn slice<E: Element>(site: &Site, op: &Slice) -> Result<Lowered, String> {
     let (src, dst) = (site.input(0), site.output(0));
     let (start, part) = part_of(src, op, site.input_ty(0).dims.len() == 3);
     Ok(Lowered::new("copy", vec![src], vec![dst], move |f| {
-        copy_box(&f.cx, dst.shape, &f.src_slice(0)[start..], part, f.dst_slice(0), strides(dst));
+        copy_box(&f.cx, dst.shape, &f.read::<E>(0)[start..], part, f.write(0), strides(dst));
     }))
 }
 
-pub(super) fn slice_backward(site: &Site, op: &Slice) -> Result<Lowered, String> {
+pub(super) fn slice_backward<E: Element>(site: &Site, op: &Slice) -> Result<Lowered, String> {
     let (src, dst) = (site.input(0), site.output(0));
     let (start, part) = part_of(dst, op, site.input_ty(0).dims.len() == 3);
     Ok(Lowered::new("copy into zeros", vec![src], vec![dst], move |f| {
-        let whole = f.dst(0);
-        zero(f, whole.data, dst);
-        copy_box(&f.cx, src.shape, f.src_slice(0), strides(src), &mut whole.data[start..], part);
+        let whole = f.write::<E>(0);
+        fill(&f.cx, 0.0, PixelsMut::new(&mut *whole, dst.ld), dst.rows(), dst.channels());
+        copy_box(&f.cx, src.shape, f.read(0), strides(src), &mut whole[start..], part);
     }))
-}
-
-fn zero(f: &Frame, data: &mut [f32], place: Place) {
-    let pixels = striate_kernels::PixelsMut::new(data, place.ld);
-    striate_kernels::copy::fill(&f.cx, 0.0, pixels, place.rows(), place.channels());
 }
 
 fn padding(shape: [usize; 4], op: &Pad) -> Result<Pad2d, String> {
@@ -137,17 +133,17 @@ fn padding(shape: [usize; 4], op: &Pad) -> Result<Pad2d, String> {
     Pad2d::new(shape, margins, mode).map_err(|error| error.to_string())
 }
 
-pub(super) fn pad(site: &Site, op: &Pad) -> Result<Lowered, String> {
+pub(super) fn pad<E: Element>(site: &Site, op: &Pad) -> Result<Lowered, String> {
     let pad = padding(site.input(0).shape, op)?;
     Ok(Lowered::new("copy", site.inputs(), vec![site.output(0)], move |f| {
-        pad.forward(&f.cx, f.src(0), f.dst(0));
+        pad.forward(&f.cx, f.src::<E>(0), f.dst(0));
     }))
 }
 
-pub(super) fn pad_backward(site: &Site, op: &Pad) -> Result<Lowered, String> {
+pub(super) fn pad_backward<E: Element>(site: &Site, op: &Pad) -> Result<Lowered, String> {
     let pad = padding(site.output(0).shape, op)?;
     Ok(Lowered::new("gather", site.inputs(), vec![site.output(0)], move |f| {
-        pad.backward(&f.cx, f.src(0), f.dst(0));
+        pad.backward(&f.cx, f.src::<E>(0), f.dst(0));
     }))
 }
 
