@@ -4,6 +4,7 @@
 //! sums, in order, in double precision.
 
 use crate::channelwise::{self, AddSums, Maps, Source, Sum, rows_per_sum};
+use crate::element::Element;
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, assert_fits};
 use crate::simd::{Kernel, Simd, dispatch};
@@ -79,6 +80,18 @@ impl Reduction {
 
     /// `dst` = `scale` · the sum of `src` over the axes; their pixel distances must be those of `ld`.
     pub fn run(&self, cx: &Context, src: Pixels, scale: f32, dst: PixelsMut, workspace: &mut [f32]) {
+        self.sum(cx, src, scale, dst, workspace);
+    }
+
+    /// As [`run`](Self::run), of elements of either type.
+    pub(crate) fn sum<E: Element>(
+        &self,
+        cx: &Context,
+        src: Pixels<E>,
+        scale: f32,
+        dst: PixelsMut,
+        workspace: &mut [f32],
+    ) {
         let [n, h, w, c] = self.shape;
         assert_fits("src", src.data, volume([n, h, w]), c, src.ld);
         let [dn, dh, dw, dc] = self.dst_shape();
@@ -120,10 +133,10 @@ impl Tree {
     }
 
     /// Writes `scale` · the sum of each chunk to `dst` at `place(chunk, output)`.
-    fn partial_sums(
+    fn partial_sums<E: Element>(
         &self,
         cx: &Context,
-        src: &[f32],
+        src: &[E],
         scale: f32,
         dst: SharedMut<f32>,
         place: impl Fn(usize, usize) -> usize + Sync,
@@ -158,18 +171,18 @@ impl Tree {
 }
 
 /// Some of the (chunk, output, block) of a tree, each one partial sum.
-struct Partial<'a, P> {
+struct Partial<'a, E, P> {
     tree: &'a Tree,
     tasks: Range<usize>,
     /// Blocks of columns.
     blocks: usize,
-    src: &'a [f32],
+    src: &'a [E],
     scale: f32,
     dst: SharedMut<'a, f32>,
     place: &'a P,
 }
 
-impl<P: Fn(usize, usize) -> usize> Kernel for Partial<'_, P> {
+impl<E: Element, P: Fn(usize, usize) -> usize> Kernel for Partial<'_, E, P> {
     type Output = ();
 
     #[inline(always)]
@@ -204,10 +217,10 @@ impl<P: Fn(usize, usize) -> usize> Kernel for Partial<'_, P> {
     }
 }
 
-impl<P> Partial<'_, P> {
+impl<E: Element, P> Partial<'_, E, P> {
     /// The sum of blocks of lines: unit `u` is block `u % blocks` of line `u / blocks`.
     #[inline(always)]
-    fn sum_lines<S: Simd>(&self, s: S, src: &[f32], units: Range<usize>) -> f32 {
+    fn sum_lines<S: Simd>(&self, s: S, src: &[E], units: Range<usize>) -> f32 {
         let Tree { nest, summed, inner, block, .. } = self.tree;
         let blocks = inner.div_ceil(*block);
         // Four sums in flight hide the latency of additions.

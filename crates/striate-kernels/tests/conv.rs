@@ -289,11 +289,21 @@ fn run_weights(
     algorithm: Algorithm,
     setting: Setting,
 ) -> (Vec<f32>, Vec<f32>) {
+    with_elements!(setting, run_weights_of(cx, g, algorithm, setting))
+}
+
+/// As [`run_weights`], of a convolution whose source consists of `A` and its destination of `B`.
+fn run_weights_of<A: Element, B: Element>(
+    cx: &Context,
+    g: &Conv2dGeometry,
+    algorithm: Algorithm,
+    setting: Setting,
+) -> (Vec<f32>, Vec<f32>) {
     let (src_shape, dst_shape) = ((g.n, g.ic, g.ih * g.iw), (g.n, g.oc, g.oh() * g.ow()));
     let (src_ld, dst_ld) = (g.ic + setting.gap.0, g.oc + setting.gap.1);
-    let src = spread(&noise(g.n * g.ic * g.ih * g.iw, 1), src_shape, src_ld);
-    let d_dst = spread(&noise(g.n * g.oc * g.oh() * g.ow(), 2), dst_shape, dst_ld);
-    let pass = BackwardWeights::with_algorithm(cx.isa, g, src_ld, dst_ld, algorithm).unwrap();
+    let src: Vec<A> = spread(&noise(g.n * g.ic * g.ih * g.iw, 1), src_shape, src_ld);
+    let d_dst: Vec<B> = spread(&noise(g.n * g.oc * g.oh() * g.ow(), 2), dst_shape, dst_ld);
+    let pass = BackwardWeights::with(cx.isa, g, src_ld, dst_ld, setting.options(algorithm)).unwrap();
     let mut workspace = vec![f32::NAN; pass.workspace_len(cx.exec.workers())];
     let (mut d_weights, mut d_bias) = (vec![f32::NAN; g.weights_len()], vec![f32::NAN; g.oc]);
     let bias = setting.bias.then_some(&mut d_bias[..]);
@@ -302,12 +312,17 @@ fn run_weights(
 }
 
 fn check_weights(g: &Conv2dGeometry, algorithm: Algorithm, setting: Setting) {
-    let (src, d_dst) = (noise(g.n * g.ic * g.ih * g.iw, 1), noise(g.n * g.oc * g.oh() * g.ow(), 2));
+    let (src, dst) = match algorithm {
+        Algorithm::Winograd => setting.elements,
+        _ => (setting.factors(), setting.factors()),
+    };
+    let src = rounded(noise(g.n * g.ic * g.ih * g.iw, 1), src);
+    let d_dst = rounded(noise(g.n * g.oc * g.oh() * g.ow(), 2), dst);
     let (weights, bias) = reference::conv::backward_weights(g, &widen(&src), &widen(&d_dst));
     let terms = g.n * g.oh() * g.ow();
     for isa in Isa::present() {
         let (d_weights, d_bias) = run_weights(&Context { isa, exec: &Serial }, g, algorithm, setting);
-        let what = format!("d_weights {algorithm} {isa} {g}");
+        let what = format!("d_weights {algorithm} {isa} {:?} {g}", setting.elements);
         match algorithm {
             Algorithm::Winograd => assert_close_to_largest(&what, &d_weights, &weights, 1e-5),
             _ => assert_close(&what, &d_weights, &weights, terms),
@@ -390,8 +405,7 @@ fn passes_agree_with_the_reference_at_the_edges() {
         for elements in MIXED {
             for gap in [Setting::ALL.gap, (0, 0)] {
                 let setting = Setting { gap, elements, ..Setting::ALL };
-                check_gather(&g, Pass::Forward, Algorithm::Direct, setting);
-                check_gather(&g, Pass::BackwardData, Algorithm::Direct, setting);
+                check_all(&g, setting);
             }
         }
     }
@@ -440,15 +454,13 @@ proptest! {
     }
 
     #[test]
-    fn gathers_of_bfloat16_agree_with_the_reference(
+    fn passes_over_bfloat16_agree_with_the_reference(
         g in geometry(),
         setting in setting(),
         elements in prop::sample::select(&MIXED[..]),
     ) {
         prop_assume!(g.validate().is_ok());
-        let setting = Setting { elements, ..setting };
-        check_gather(&g, Pass::Forward, Algorithm::Direct, setting);
-        check_gather(&g, Pass::BackwardData, Algorithm::Direct, setting);
+        check_all(&g, Setting { elements, ..setting });
     }
 
     #[test]
@@ -481,10 +493,13 @@ fn bits_do_not_depend_on_the_number_of_workers() {
                 }
             }
         }
-        let alone = run_weights(&Context::new(&Serial), &g, Algorithm::Direct, Setting::ALL);
-        for workers in 1..=3 {
-            let spread = run_weights(&Context::new(&Pool::new(workers)), &g, Algorithm::Direct, Setting::ALL);
-            assert!(alone == spread, "gradients of weights of {g} differ with {workers} workers");
+        for elements in [Setting::ALL.elements].into_iter().chain(MIXED) {
+            let setting = Setting { elements, ..Setting::ALL };
+            let alone = run_weights(&Context::new(&Serial), &g, Algorithm::Direct, setting);
+            for workers in 1..=3 {
+                let spread = run_weights(&Context::new(&Pool::new(workers)), &g, Algorithm::Direct, setting);
+                assert!(alone == spread, "gradients of weights of {g} differ with {workers} workers");
+            }
         }
     }
 }
@@ -531,6 +546,7 @@ fn winograd_agrees_with_the_reference_at_the_edges() {
             let setting = Setting { elements, ..Setting::ALL };
             check_gather(&g, Pass::Forward, Algorithm::Winograd, setting);
             check_gather(&g, Pass::BackwardData, Algorithm::Winograd, setting);
+            check_weights(&g, Algorithm::Winograd, setting);
         }
     }
 }

@@ -82,23 +82,10 @@ impl Conv {
         let cx = Context { isa, exec: &*executor };
         let peak = peak_gflops(&self.machine, self.machine.precision());
         let passes = match self.machine.precision() {
-            ElementType::F32 => {
-                let mut t = Self::tensors::<f32>(&g)?;
-                vec![
-                    ("forward", self.forward(&cx, &g, &mut t)?),
-                    ("backward data", self.backward_data(&cx, &g, &mut t)?),
-                    ("backward weights", self.backward_weights(&cx, &g, &mut t)?),
-                ]
-            }
-            ElementType::Bf16 => {
-                let mut t = Self::tensors::<Bf16>(&g)?;
-                vec![
-                    ("forward", self.forward(&cx, &g, &mut t)?),
-                    ("backward data", self.backward_data(&cx, &g, &mut t)?),
-                ]
-            }
+            ElementType::F32 => self.passes::<f32>(&cx, &g)?,
+            ElementType::Bf16 => self.passes::<Bf16>(&cx, &g)?,
         };
-        let passes = passes.into_iter().map(|(pass, (ms, algorithm))| {
+        let passes = passes.map(|(pass, (ms, algorithm))| {
             let gflops = gflops(g.macs(), ms);
             Pass { pass, ms, gflops, peak_fraction: gflops / peak, algorithm }
         });
@@ -109,7 +96,7 @@ impl Conv {
             isa: isa.name(),
             precision: self.machine.precision().name(),
             peak_gflops: peak,
-            passes: passes.collect(),
+            passes: passes.into(),
         };
         match format {
             Format::Json => write_json(&outcome),
@@ -117,12 +104,22 @@ impl Conv {
         }
     }
 
-    fn tensors<E: Element>(g: &Conv2dGeometry) -> Result<Tensors<E>> {
-        Ok(Tensors {
+    /// The passes over maps of `E`, each with its time in milliseconds and its algorithm.
+    fn passes<E: Element>(
+        &self,
+        cx: &Context,
+        g: &Conv2dGeometry,
+    ) -> Result<[(&'static str, (f64, String)); 3]> {
+        let mut t = Tensors::<E> {
             src: random(g.n * g.ih * g.iw * g.ic)?,
             weights: random(g.weights_len())?,
             dst: random(g.n * g.oh() * g.ow() * g.oc)?,
-        })
+        };
+        Ok([
+            ("forward", self.forward(cx, g, &mut t)?),
+            ("backward data", self.backward_data(cx, g, &mut t)?),
+            ("backward weights", self.backward_weights(cx, g, &mut t)?),
+        ])
     }
 
     fn options(&self) -> Options {
@@ -160,13 +157,13 @@ impl Conv {
         Ok((ms, pass.describe()))
     }
 
-    fn backward_weights(
+    fn backward_weights<E: Element>(
         &self,
         cx: &Context,
         g: &Conv2dGeometry,
-        t: &mut Tensors<f32>,
+        t: &mut Tensors<E>,
     ) -> Result<(f64, String)> {
-        let pass = BackwardWeights::with_algorithm(cx.isa, g, g.ic, g.oc, self.options().algorithm)?;
+        let pass = BackwardWeights::with(cx.isa, g, g.ic, g.oc, self.options())?;
         let mut workspace = scratch(cx.exec, |n| pass.workspace_len(n))?;
         let ms = self.median(|| pass.run(cx, &t.src, &t.dst, &mut t.weights, None, &mut workspace))?;
         Ok((ms, pass.describe()))

@@ -50,16 +50,17 @@ unsafe fn tile<S: Simd, T: Factor, D: Element, const P: usize, const V: usize>(
 }
 
 /// The kernel of the weights' gradient for `vectors` of channels under one tap.
-pub(super) fn gradient_fn<S: Simd>(vectors: usize) -> super::outer::TileFn<S> {
+pub(super) fn gradient_fn<S: Simd, T: Factor>(vectors: usize) -> super::outer::TileFn<S, T> {
     match vectors {
-        1 => gradient::<S, 1>,
-        _ => gradient::<S, VECTORS>,
+        1 => gradient::<S, T, 1>,
+        _ => gradient::<S, T, VECTORS>,
     }
 }
 
 /// # Safety
-/// As [`TileFn`](super::outer::TileFn), the source pointers valid for the destination's channels.
-unsafe fn gradient<S: Simd, const V: usize>(s: S, products: &Products) {
+/// As [`TileFn`](super::outer::TileFn), of values instead of words, the source pointers valid for the destination's
+/// channels.
+unsafe fn gradient<S: Simd, T: Factor, const V: usize>(s: S, products: &Products<T>) {
     /// Sums kept apart, so that each multiply-add need not wait for the one before.
     const APART: usize = 4;
     s.vectorize(
@@ -72,8 +73,8 @@ unsafe fn gradient<S: Simd, const V: usize>(s: S, products: &Products) {
             }
             let mut add = |apart: usize, index: usize| {
                 let [src, dst] = *products.pairs.add(index);
-                let src = load_row::<S, f32, V>(s, src.wrapping_offset(products.src), products.tail);
-                let dst = load_row::<S, f32, V>(s, dst.add(products.dst), products.tail);
+                let src = load_row::<S, T, V>(s, src.wrapping_offset(products.src), products.tail);
+                let dst = load_row::<S, T, V>(s, dst.add(products.dst), products.tail);
                 for v in 0..V {
                     sums[apart][v] = s.mul_add(src[v], dst[v], sums[apart][v]);
                 }

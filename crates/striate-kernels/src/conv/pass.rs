@@ -27,6 +27,21 @@ pub(super) struct Map {
     pub(super) element: ElementType,
 }
 
+impl Map {
+    /// Source and destination of a convolution.
+    pub(super) fn of(
+        g: &Conv2dGeometry,
+        src_ld: usize,
+        dst_ld: usize,
+        options: Options,
+    ) -> Result<(Self, Self), GeometryError> {
+        g.validate_views(src_ld, dst_ld)?;
+        let src = Self { pixels: g.n * g.ih * g.iw, channels: g.ic, ld: src_ld, element: options.src };
+        let dst = Self { pixels: g.n * g.oh() * g.ow(), channels: g.oc, ld: dst_ld, element: options.dst };
+        Ok((src, dst))
+    }
+}
+
 /// The algorithm chosen, planned.
 #[derive(Clone, Debug)]
 enum Plan {
@@ -220,11 +235,7 @@ macro_rules! pass {
                 dst_ld: usize,
                 options: Options,
             ) -> Result<Self, PlanError> {
-                g.validate_views(src_ld, dst_ld)?;
-                let (pixels, element) = (g.n * g.ih * g.iw, options.src);
-                let src = Map { pixels, channels: g.ic, ld: src_ld, element };
-                let (pixels, element) = (g.n * g.oh() * g.ow(), options.dst);
-                let dst = Map { pixels, channels: g.oc, ld: dst_ld, element };
+                let (src, dst) = Map::of(g, src_ld, dst_ld, options)?;
                 let new: fn(Isa, Options, &Conv2dGeometry, Map, Map) -> Result<Pass, PlanError> = $new;
                 Ok(Self(new(isa, options, g, src, dst)?))
             }

@@ -3,17 +3,23 @@
 //! The pixels are cut into slices and the weights into parts whose sums stay in the L2 cache; each slice of each
 //! part is a task with sums of its own, in the layout of packed weights. At the end slices are added up in a
 //! fixed tree and written as (oc, ic / groups, kh, kw).
+//!
+//! Of bfloat16, the same pixel of two neighbouring images is one: tasks weave both sides' values of the two into words
+//! as they take them up, and tiles sum the words' dot products.
 
 use super::axis::{Axis, kernel_elements};
 use super::depthwise;
 use super::geometry::Conv2dGeometry;
 use super::outer::{self, Pair, Products};
 use super::panels::{BLOCK, Panel, Panels, Product, WeightStrides};
-use super::tile::Machine;
+use super::pass::Map;
+use super::tile::{Factor, MAX_LANES, MAX_PIXELS, Machine};
 use super::window::{Image, Window};
-use crate::Context;
+use crate::cast::cast;
+use crate::element::Element;
 use crate::exec::SharedMut;
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::{Context, Pixels, PixelsMut};
 use std::ops::Range;
 
 /// Floats of a part's sums, which stay in the L2 cache.
@@ -22,6 +28,10 @@ const CACHED_SUMS: usize = 64 * 1024;
 const CHUNK: usize = 160;
 /// The most source channels for which a padded copy makes the taps of a row one run.
 const MERGED_CHANNELS: usize = 16;
+/// The most source values that are woven at once: they stay in the L2 cache beside the sums.
+const WOVEN: usize = 256;
+/// Cycles to weave the source of a tile's pixel.
+const WEAVE_CYCLES: f64 = 2.5;
 /// Multiply-accumulates (in whole vectors) worth a task of its own.
 const TASK_MACS: usize = 2 << 20;
 /// Tasks wanted where the problem is large enough.
@@ -37,10 +47,13 @@ pub(super) struct OuterProducts {
     g: Conv2dGeometry,
     rows: Axis,
     cols: Axis,
-    src_ld: usize,
+    src: Map,
+    dst: Map,
     /// From one destination pixel to the next, or from one folded few to the next.
     dst_ld: usize,
     panels: Panels,
+    /// Images whose values are woven into one word.
+    pack: usize,
     /// Source values of a tap: the channels of a group, times the merged taps.
     run: usize,
     /// Whether tiles read a padded copy of the source.
@@ -48,19 +61,33 @@ pub(super) struct OuterProducts {
     /// Whether tiles read a copy of the destination's gradient, where a panel's channels of neighbouring pixels
     /// lie side by side: at their distance in memory they would crowd a few sets of the L1 cache.
     packed: bool,
-    /// Panels × taps that one task sums.
-    parts: Vec<(Range<usize>, Range<usize>)>,
+    parts: Vec<Part>,
     slices: usize,
     /// Floats of a slice's sums: the panels, then a vector for each panel's vectors of bias.
     slice_len: usize,
+    /// What the last image is woven with where their number is odd.
+    zeros: Vec<f32>,
+}
+
+/// Panels × taps × values of a tap that one task sums.
+#[derive(Clone, Debug)]
+struct Part {
+    panels: Range<usize>,
+    taps: Range<usize>,
+    values: Range<usize>,
+}
+
+/// `0..total`, cut into `pieces` as even as can be.
+fn cut(total: usize, pieces: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    (0..pieces).map(move |piece| piece * total / pieces..(piece + 1) * total / pieces)
 }
 
 impl OuterProducts {
-    /// Plans the pass for source pixels `src_ld` and destination pixels `dst_ld` elements apart.
-    pub(super) fn new(machine: Machine, g: &Conv2dGeometry, src_ld: usize, dst_ld: usize) -> Self {
+    /// Plans the pass for maps of source and destination.
+    pub(super) fn new(machine: Machine, g: &Conv2dGeometry, src: Map, dst: Map) -> Self {
         let product = Product::of(g);
         let (rows, mut cols) = Axis::forward_pair(g);
-        if g.groups == 1 && dst_ld == g.oc && g.oc < machine.lanes {
+        if g.groups == 1 && dst.ld == g.oc && g.oc < machine.lanes {
             cols = cols.folded(machine.lanes, g.oc);
         }
         let elements = (cols.fold, kernel_elements(&rows, &cols, g.kw));
@@ -68,7 +95,7 @@ impl OuterProducts {
             Panels::new(machine, product, g.groups, (g.ic, g.oc), elements, WeightStrides::forward(g));
         let mut run = panels.group_src;
         let mergeable = product == Product::Dense && g.groups == 1 && cols.is_run();
-        let in_place = src_ld == g.ic && cols.is_inside();
+        let in_place = src.ld == g.ic && cols.is_inside();
         // A copy must not cost more than the source's few channels gain, nor chunks be of only a few pixels.
         let padded = mergeable && !in_place && run <= MERGED_CHANNELS && g.oh() * g.ow() >= 16;
         if mergeable && (in_place || padded) {
@@ -78,42 +105,59 @@ impl OuterProducts {
 
         let width = panels.vectors() * machine.lanes;
         let taps = rows.taps.len() * cols.taps.len();
-        let panel_len = panels.steps() * width;
-        let count = panels.list.len();
-        let parts: Vec<_> = if panel_len <= CACHED_SUMS {
-            let together = CACHED_SUMS / panel_len;
-            (0..count).step_by(together).map(|first| (first..count.min(first + together), 0..taps)).collect()
-        } else {
-            let pieces = panel_len.div_ceil(CACHED_SUMS).min(taps);
-            let cut = |piece: usize| piece * taps / pieces;
-            let ranges = |panel| (0..pieces).map(move |piece| (panel..panel + 1, cut(piece)..cut(piece + 1)));
-            (0..count).flat_map(ranges).collect()
+        let pack = match product {
+            Product::Dense => machine.pack(),
+            Product::Depthwise => 1,
         };
-        let pixels = g.n * rows.lines * cols.lines;
+        let count = panels.list.len();
+        // What is woven serves all panels of a part; else a part's taps share the destination's channels first.
+        let pieces = if pack > 1 { run.div_ceil(WOVEN) } else { 1 };
+        let tap_len = run.div_ceil(pieces) * width;
+        let together = CACHED_SUMS / if pack > 1 { tap_len } else { taps * tap_len };
+        let together = together.clamp(1, count);
+        let tap_pieces = (taps * tap_len * together).div_ceil(CACHED_SUMS).min(taps);
+        let mut parts = Vec::new();
+        for panels in cut(count, count.div_ceil(together)) {
+            for taps in cut(taps, tap_pieces) {
+                let part = |values| Part { panels: panels.clone(), taps: taps.clone(), values };
+                parts.extend(cut(run, pieces).map(part));
+            }
+        }
+        let pixels = g.n.div_ceil(pack) * rows.lines * cols.lines;
         let slice_len = panels.len + count * width;
         let slices = TASKS
             .div_ceil(parts.len())
             .min((pixels as u128 * panels.len as u128 / (TASK_MACS * parts.len()) as u128) as usize)
             .min(MAX_SUMS / slice_len)
-            .clamp(1, if padded { g.n * rows.lines } else { pixels });
-        let packed = product == Product::Dense && g.groups == 1 && dst_ld >= 128 && panels.steps() >= 128;
-        let (g, dst_ld) = (*g, dst_ld * cols.fold);
+            .clamp(1, if padded { g.n.div_ceil(pack) * rows.lines } else { pixels });
+        let crowded = dst.ld >= 128 && panels.steps() >= 128;
+        let packed = pack > 1 || product == Product::Dense && g.groups == 1 && crowded;
+        let zeros = vec![0.0; if pack > 1 { run.max(width) } else { 0 }];
+        let (g, dst_ld) = (*g, dst.ld * cols.fold);
         Self {
             machine,
             product,
             g,
             rows,
             cols,
-            src_ld,
+            src,
+            dst,
             dst_ld,
             panels,
+            pack,
             run,
             padded,
             packed,
             parts,
             slices,
             slice_len,
+            zeros,
         }
+    }
+
+    /// Images, or pairs of images that are woven together.
+    fn images(&self) -> usize {
+        self.g.n.div_ceil(self.pack)
     }
 
     /// Estimated cycles of one thread.
@@ -121,13 +165,28 @@ impl OuterProducts {
         /// Cycles of a multiply-add of vectors, and what else tiles take.
         const PRODUCT_CYCLES: f64 = 0.6;
         let vectors: usize = self.panels.list.iter().map(|panel| panel.vectors).sum();
-        let pixels = self.g.n * self.rows.lines * self.cols.lines;
-        pixels as f64 * (self.panels.steps() * vectors) as f64 * PRODUCT_CYCLES
+        let pixels = (self.images() * self.rows.lines * self.cols.lines) as f64;
+        let steps = self.panels.steps() as f64;
+        let weave = if self.pack > 1 {
+            let times: usize = self.parts.iter().map(|part| part.taps.len() * part.values.len()).sum();
+            pixels * times as f64 / self.machine.max_pixels(self.panels.vectors()) as f64 * WEAVE_CYCLES
+        } else {
+            0.0
+        };
+        pixels * steps * (vectors * self.machine.parts) as f64 * PRODUCT_CYCLES + weave
+    }
+
+    /// Floats of the copies of source and destination as what tiles multiply, where they consist of something else.
+    fn cast_lens(&self) -> [usize; 2] {
+        [&self.src, &self.dst].map(|map| {
+            let foreign = map.element != self.machine.factors;
+            if foreign { self.machine.factors.words(map.pixels * map.ld).next_multiple_of(16) } else { 0 }
+        })
     }
 
     /// Floats of workspace.
     pub(super) fn workspace_len(&self, workers: usize) -> usize {
-        self.sums_len() + workers * self.scratch_len()
+        self.cast_lens().iter().sum::<usize>() + self.sums_len() + workers * self.scratch_len()
     }
 
     /// Algorithm and tile (source channels × destination channels), in words.
@@ -138,29 +197,33 @@ impl OuterProducts {
             Product::Dense if self.padded => "outer products of padded rows",
             Product::Dense => "outer products",
         };
+        let woven = if self.pack > 1 { " of pairs of images" } else { "" };
         let rows = self.machine.max_pixels(vectors);
         let fold = match self.cols.fold {
             1 => String::new(),
             fold => format!(", {fold} pixels folded"),
         };
-        format!("{name} {rows}x{}{fold}, {} slices", vectors * lanes, self.slices)
+        format!("{name}{woven} {rows}x{}{fold}, {} slices", vectors * lanes, self.slices)
     }
 
     fn sums_len(&self) -> usize {
         (self.slices * self.slice_len).next_multiple_of(16)
     }
 
-    /// Floats of scratch memory a worker needs: for the copy of the source, and for that of the destination.
-    fn scratch_lens(&self) -> [usize; 2] {
+    /// Floats of scratch memory a worker needs: for the copy of the source, for that of the destination, and for woven
+    /// values of the source.
+    fn scratch_lens(&self) -> [usize; 3] {
         let src = if self.padded {
             let window = self.window(0..self.band_rows().min(self.rows.lines), 0..self.band_cols());
             window.rows * window.cols * self.g.ic
         } else {
             0
         };
-        let panels = self.parts.iter().map(|(panels, _)| panels.len()).max().unwrap_or(0);
+        let panels = self.parts.iter().map(|part| part.panels.len()).max().unwrap_or(0);
         let dst = if self.packed { panels * CHUNK * self.width() } else { 0 };
-        [src.next_multiple_of(16), dst.next_multiple_of(16)]
+        // Tiles that are not full leave room, and whole vectors are written.
+        let woven = if self.pack > 1 { CHUNK * (self.run.min(WOVEN) + 2 * MAX_PIXELS) } else { 0 };
+        [src, dst, woven].map(|len| len.next_multiple_of(16))
     }
 
     fn scratch_len(&self) -> usize {
@@ -193,30 +256,37 @@ impl OuterProducts {
         }
     }
 
-    /// Computes `d_weights` and `d_bias`, all sizes checked.
-    pub(super) fn run(
+    /// Computes `d_weights` and `d_bias`, all sizes checked, by products of `T`.
+    pub(super) fn run<A: Element, B: Element, T: Factor>(
         &self,
         cx: &Context,
-        src: &[f32],
-        d_dst: &[f32],
+        src: &[A],
+        d_dst: &[B],
         d_weights: &mut [f32],
         d_bias: Option<&mut [f32]>,
         workspace: &mut [f32],
     ) {
+        let [src_len, dst_len] = self.cast_lens();
+        let (src_copy, workspace) = workspace.split_at_mut(src_len);
+        let (dst_copy, workspace) = workspace.split_at_mut(dst_len);
+        let src = as_factors::<A, T>(cx, src, &self.src, src_copy);
+        let d_dst = as_factors::<B, T>(cx, d_dst, &self.dst, dst_copy);
         let (sums, scratch) = workspace.split_at_mut(self.sums_len());
         let (sums, scratch) = (SharedMut::new(sums), SharedMut::new(scratch));
         let bias = d_bias.is_some();
         cx.exec.run(self.slices * self.parts.len(), &|index, worker| {
-            let (slice, part) = (index / self.parts.len(), index % self.parts.len());
+            let (slice, part) = (index / self.parts.len(), &self.parts[index % self.parts.len()]);
             let len = self.scratch_len();
             // SAFETY: no two tasks run on a worker at the same time.
             let scratch = unsafe { scratch.range(worker * len, len) };
-            let (src_copy, dst_copy) = scratch.split_at_mut(self.scratch_lens()[0]);
-            let (panels, taps) = self.parts[part].clone();
+            let [src_len, dst_len, _] = self.scratch_lens();
+            let (src_copy, scratch) = scratch.split_at_mut(src_len);
+            let (dst_copy, woven) = scratch.split_at_mut(dst_len);
+            let src_copy = bytemuck::cast_slice_mut::<f32, T>(src_copy);
             let first = slice * self.slice_len;
-            dispatch(
+            T::dispatch(
                 self.machine.isa,
-                Task { plan: self, src, d_dst, sums, first, slice, panels, taps, bias, src_copy, dst_copy },
+                Task { plan: self, src, d_dst, sums, first, slice, part, bias, src_copy, dst_copy, woven },
             );
         });
 
@@ -237,54 +307,65 @@ impl OuterProducts {
     }
 }
 
+/// `map` as what tiles multiply: where it lies, or cast to `copy`.
+fn as_factors<'a, A: Element, T: Factor>(
+    cx: &Context,
+    data: &'a [A],
+    map: &Map,
+    copy: &'a mut [f32],
+) -> &'a [T] {
+    if A::TYPE == T::TYPE {
+        return bytemuck::cast_slice(data);
+    }
+    let copy = bytemuck::cast_slice_mut::<f32, T>(copy);
+    cast(cx, Pixels::new(data, map.ld), PixelsMut::new(copy, map.ld), map.pixels, map.channels);
+    copy
+}
+
 /// The sums of one slice of pixels for one part of the weights.
-struct Task<'a> {
+struct Task<'a, T> {
     plan: &'a OuterProducts,
-    src: &'a [f32],
-    d_dst: &'a [f32],
+    src: &'a [T],
+    d_dst: &'a [T],
     sums: SharedMut<'a, f32>,
     /// Where the slice's sums begin.
     first: usize,
     slice: usize,
-    panels: Range<usize>,
-    taps: Range<usize>,
+    part: &'a Part,
     bias: bool,
-    src_copy: &'a mut [f32],
+    src_copy: &'a mut [T],
     dst_copy: &'a mut [f32],
+    woven: &'a mut [f32],
 }
 
 /// Some pixels of the destination, in reading order, and where their source lies.
 #[derive(Clone, Copy)]
-struct Chunk {
-    /// First image, row and column.
+struct Chunk<T> {
+    /// First image (or pair of images), row and column.
     at: [usize; 3],
     len: usize,
     /// First column of each row, and the column after the last.
     cols: (usize, usize),
     /// The source of image 0, row 0, column 0, which need not be inside.
-    src: *const f32,
+    src: *const T,
     image_len: usize,
+    /// From an image of a pair to the other.
+    second: usize,
     row_len: usize,
     ld: usize,
     /// The destination's gradient at the first pixel; the others follow at distance `dst_ld`.
-    dst: *const f32,
+    dst: *const T,
     dst_ld: usize,
 }
 
-/// The source that stands for the bias: always one.
-static ONE: f32 = 1.0;
-
-impl Kernel for Task<'_> {
+impl<T: Factor> Kernel for Task<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let plan = self.plan;
-        let units = if plan.padded {
-            plan.g.n * plan.rows.lines
-        } else {
-            plan.g.n * plan.rows.lines * plan.cols.lines
-        };
+        let lines = plan.images() * plan.rows.lines;
+        let units = if plan.padded { lines } else { lines * plan.cols.lines };
         let slice = self.slice * units / plan.slices..(self.slice + 1) * units / plan.slices;
         let mut resume = false;
         if plan.padded {
@@ -302,7 +383,8 @@ impl Kernel for Task<'_> {
             }
         } else {
             let (rows, cols) = (&plan.rows, &plan.cols);
-            let row_len = cols.src_lines * plan.src_ld;
+            let row_len = cols.src_lines * plan.src.ld;
+            let second = rows.src_lines * row_len;
             let chunks = slice.len().div_ceil(CHUNK);
             for chunk in 0..chunks {
                 let cut = |chunk: usize| slice.start + chunk * slice.len() / chunks;
@@ -313,10 +395,11 @@ impl Kernel for Task<'_> {
                     len,
                     cols: (0, cols.lines),
                     src: self.src.as_ptr(),
-                    image_len: rows.src_lines * row_len,
+                    image_len: plan.pack * second,
+                    second,
                     row_len,
-                    ld: plan.src_ld,
-                    dst: self.dst_at(first),
+                    ld: plan.src.ld,
+                    dst: self.dst_at([row / rows.lines, row % rows.lines, col]),
                     dst_ld: plan.dst_ld,
                 };
                 self.sum(s, chunk, resume);
@@ -326,15 +409,19 @@ impl Kernel for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl<T: Factor> Task<'_, T> {
     /// The pixels of some rows and columns of an image, their source copied.
     #[inline(always)]
-    fn copy_src<S: Simd>(&mut self, s: S, image: usize, rows: Range<usize>, cols: Range<usize>) -> Chunk {
+    fn copy_src<S: Simd>(&mut self, s: S, image: usize, rows: Range<usize>, cols: Range<usize>) -> Chunk<T> {
         let (plan, g) = (self.plan, &self.plan.g);
         let window = plan.window(rows.clone(), cols.clone());
-        let data = &self.src[image * g.ih * g.iw * plan.src_ld..];
-        let source = Image { data, rows: g.ih, cols: g.iw, channels: g.ic, ld: plan.src_ld };
-        window.copy(s, &source, self.src_copy);
+        let second = window.rows * window.cols * g.ic;
+        let images = image * plan.pack..g.n.min((image + 1) * plan.pack);
+        for (image, copy) in images.zip(self.src_copy.chunks_exact_mut(second)) {
+            let data = &self.src[image * g.ih * g.iw * plan.src.ld..];
+            let source = Image { data, rows: g.ih, cols: g.iw, channels: g.ic, ld: plan.src.ld };
+            window.copy(s, &source, copy);
+        }
         let (row_len, ld) = (window.cols * g.ic, g.ic);
         let origin = -(window.first_row * row_len as isize + window.first_col * ld as isize);
         Chunk {
@@ -343,74 +430,119 @@ impl Task<'_> {
             cols: (cols.start, cols.end),
             src: self.src_copy.as_ptr().wrapping_offset(origin),
             image_len: 0,
+            second,
             row_len,
             ld,
-            dst: self.dst_at((image * plan.rows.lines + rows.start) * plan.cols.lines + cols.start),
+            dst: self.dst_at([image, rows.start, cols.start]),
             dst_ld: plan.dst_ld,
         }
     }
 
-    /// The destination's gradient at a pixel.
+    /// The destination's gradient at a pixel of an image, or of the first of a pair.
     #[inline(always)]
-    fn dst_at(&self, pixel: usize) -> *const f32 {
+    fn dst_at(&self, [image, row, col]: [usize; 3]) -> *const T {
+        let (rows, cols) = (self.plan.rows.lines, self.plan.cols.lines);
+        let pixel = (image * self.plan.pack * rows + row) * cols + col;
         self.d_dst[pixel * self.plan.dst_ld..].as_ptr()
     }
 
-    /// Copies the destination channels of the part's panels; each panel's pixels follow each other.
+    /// The second image's value for one of the first, `distance` on; zeros where there is no second image.
     #[inline(always)]
-    fn copy_dst<S: Simd>(&mut self, s: S, chunk: &mut Chunk) {
-        let width = self.plan.width();
-        for (index, panel) in self.plan.panels.list[self.panels.clone()].iter().enumerate() {
-            let copy = &mut self.dst_copy[index * CHUNK * width..][..chunk.len * width];
-            for (pixel, copy) in copy.chunks_exact_mut(width).enumerate() {
-                let dst = chunk.dst.wrapping_add(pixel * chunk.dst_ld + panel.dst_channel);
-                for v in 0..panel.vectors {
-                    let len = S::LANES.min(panel.channels - v * S::LANES);
-                    // SAFETY: the pixel has the panel's channels, the copy the panel's vectors.
-                    unsafe {
-                        let src = dst.add(v * S::LANES);
-                        let values = if len == S::LANES { s.load(src) } else { s.load_partial(src, len) };
-                        s.store(copy[v * S::LANES..].as_mut_ptr(), values);
+    fn second(&self, there: bool, value: *const T, distance: usize) -> *const T {
+        if there { value.wrapping_add(distance) } else { self.plan.zeros.as_ptr().cast() }
+    }
+
+    /// Whether a pair of images is one.
+    #[inline(always)]
+    fn is_pair(&self, image: usize) -> bool {
+        (image + 1) * self.plan.pack <= self.plan.g.n
+    }
+
+    /// Copies the destination channels of the part's panels as words; each panel's pixels follow each other.
+    #[inline(always)]
+    fn copy_dst<S: Simd>(&mut self, s: S, chunk: &mut Chunk<T>) {
+        let plan = self.plan;
+        let (width, plane) = (plan.width(), plan.rows.lines * plan.cols.lines);
+        let [image, row, col] = chunk.at;
+        let place = row * plan.cols.lines + col;
+        let mut done = 0;
+        // Of one image, pixels follow each other.
+        for image in image.. {
+            let first = if done == 0 { place } else { 0 };
+            let len = (plane - first).min(chunk.len - done);
+            let data = self.dst_at([image, 0, first]);
+            let there = self.is_pair(image);
+            for index in 0..self.part.panels.len() {
+                let panel = &plan.panels.list[self.part.panels.start + index];
+                let copy = (index * CHUNK + done) * width;
+                for pixel in 0..len {
+                    for v in 0..panel.vectors {
+                        let lanes = S::LANES.min(panel.channels - v * S::LANES);
+                        let value = pixel * plan.dst_ld + panel.dst_channel + v * S::LANES;
+                        // SAFETY: the pixel has the panel's channels in each image, the copy the panel's vectors.
+                        unsafe {
+                            let value = data.add(value);
+                            let other = self.second(there, value, plane * plan.dst_ld);
+                            let words = T::weave(s, value, other, lanes);
+                            let copy = copy + pixel * width + v * S::LANES;
+                            s.store(self.dst_copy[copy..][..S::LANES].as_mut_ptr(), words);
+                        }
                     }
                 }
             }
+            done += len;
+            if done == chunk.len {
+                break;
+            }
         }
-        (chunk.dst, chunk.dst_ld) = (self.dst_copy.as_ptr(), width);
+        (chunk.dst, chunk.dst_ld) =
+            (self.dst_copy.as_ptr().cast(), width * size_of::<f32>() / size_of::<T>());
     }
 
     /// Adds a chunk's products to the sums.
     #[inline(always)]
-    fn sum<S: Simd>(&mut self, s: S, mut chunk: Chunk, resume: bool) {
-        let plan = self.plan;
+    fn sum<S: Simd>(&mut self, s: S, mut chunk: Chunk<T>, resume: bool) {
+        let (plan, part) = (self.plan, self.part);
         if plan.packed {
             self.copy_dst(s, &mut chunk);
         }
         let inside = plan.padded || plan.rows.is_inside() && plan.cols.is_inside();
-        let mut pairs = [[std::ptr::null(); 2]; CHUNK];
-        let mut len = 0;
-        for tap in self.taps.clone() {
+        let mut list = List { pairs: [[std::ptr::null(); 2]; CHUNK], seconds: [false; CHUNK], len: 0 };
+        for tap in part.taps.clone() {
             let (row, col) = (tap / plan.cols.taps.len(), tap % plan.cols.taps.len());
             let (dy, dx) = (plan.rows.taps[row], plan.cols.taps[col]);
-            if !inside || tap == self.taps.start {
-                len = self.pair(&chunk, (!inside).then_some((dy, dx)), &mut pairs);
+            if plan.pack == 1 && (!inside || tap == part.taps.start) {
+                self.list(&chunk, (!inside).then_some((dy, dx)), &mut list);
             }
             let offset = dy * chunk.row_len as isize + dx * chunk.ld as isize;
-            for index in self.panels.clone() {
+            let mut woven = None;
+            for index in part.panels.clone() {
                 let panel = &plan.panels.list[index];
                 let src = offset + panel.src_channel as isize;
-                self.rows(s, panel, tap, self.products(S::LANES, index, &pairs[..len], src, resume));
+                if plan.pack > 1 && woven != Some(panel.src_channel) {
+                    self.list(&chunk, (!inside).then_some((dy, dx)), &mut list);
+                    self.weave(s, &mut list, src, chunk.second);
+                    woven = Some(panel.src_channel);
+                }
+                self.rows(s, panel, tap, self.products(S::LANES, index, &list, src, resume));
             }
         }
-        if self.bias && self.taps.start == 0 {
-            let len = self.pair(&chunk, None, &mut pairs);
-            pairs[..len].iter_mut().for_each(|pair| pair[0] = &ONE);
-            for index in self.panels.clone() {
-                let mut products = self.products(S::LANES, index, &pairs[..len], 0, resume);
+        if self.bias && part.taps.start == 0 && part.values.start == 0 {
+            let ones = [T::ONES; depthwise::VECTORS * MAX_LANES];
+            self.list(&chunk, None, &mut list);
+            list.pairs[..list.len].iter_mut().for_each(|pair| pair[0] = ones.as_ptr().cast());
+            for index in part.panels.clone() {
+                let mut products = self.products(S::LANES, index, &list, 0, resume);
+                let vectors = plan.panels.list[index].vectors;
+                let kernel = match plan.product {
+                    Product::Dense => outer::tile_fn::<S, T>(1, vectors),
+                    Product::Depthwise => depthwise::gradient_fn::<S, T>(vectors),
+                };
                 // SAFETY: the sums hold the panel's vectors, which this part of the slice alone writes; each pair
-                // is a number and a pixel of the destination.
+                // is a word, or as many as a depthwise panel has lanes, and a pixel of the destination.
                 unsafe {
                     products.sums = self.sums.ptr_at(self.first + plan.bias_sums(index));
-                    outer::tile_fn::<S>(1, plan.panels.list[index].vectors)(s, &products);
+                    kernel(s, &products);
                 }
             }
         }
@@ -418,41 +550,68 @@ impl Task<'_> {
 
     /// The products of some pixels for panel `index`, without a place for their sums.
     #[inline(always)]
-    fn products(&self, lanes: usize, index: usize, pairs: &[Pair], src: isize, resume: bool) -> Products {
+    fn products(&self, lanes: usize, index: usize, list: &List<T>, src: isize, resume: bool) -> Products<T> {
         let plan = self.plan;
         let panel = &plan.panels.list[index];
         let (dst, tail) = if plan.packed {
-            ((index - self.panels.start) * CHUNK * plan.width(), lanes)
+            ((index - self.part.panels.start) * CHUNK * plan.width(), lanes)
         } else {
             (panel.dst_channel, panel.tail(lanes))
         };
-        Products {
-            pairs: pairs.as_ptr(),
-            len: pairs.len(),
-            src,
-            dst,
-            tail,
-            sums: std::ptr::null_mut(),
-            resume,
+        let (pairs, len) = (list.pairs.as_ptr(), list.len);
+        Products { pairs, len, src, dst, tail, sums: std::ptr::null_mut(), resume }
+    }
+
+    /// Source values of the tallest tile, for the widest panel.
+    #[inline(always)]
+    fn tile(&self) -> usize {
+        self.plan.machine.max_pixels(self.plan.panels.vectors())
+    }
+
+    /// Weaves the part's values of the listed pixels, `src` on from where they are: for each tile the words of each
+    /// pixel, which take the place of the pixels in the list.
+    #[inline(always)]
+    fn weave<S: Simd>(&mut self, s: S, list: &mut List<T>, src: isize, second: usize) {
+        let (values, tile) = (&self.part.values, self.tile());
+        let tiles = values.len().div_ceil(tile);
+        assert!(tiles * list.len * tile + S::LANES <= self.woven.len());
+        for (index, rows) in cut(values.len(), tiles).enumerate() {
+            for pixel in 0..list.len {
+                let first = list.pairs[pixel][0].wrapping_offset(src + values.start as isize);
+                let other = self.second(list.seconds[pixel], first, second);
+                for at in (0..rows.len()).step_by(S::LANES) {
+                    let (from, len) = (rows.start + at, S::LANES.min(rows.len() - at));
+                    // SAFETY: source pixels under a tap hold the values, and there are as many zeros; the words were
+                    // checked to have room, and what a vector is too long for is woven later.
+                    unsafe {
+                        let words = T::weave(s, first.wrapping_add(from), other.wrapping_add(from), len);
+                        s.store(self.woven.as_mut_ptr().add((index * list.len + pixel) * tile + at), words);
+                    }
+                }
+            }
+        }
+        for (pixel, pair) in list.pairs[..list.len].iter_mut().enumerate() {
+            pair[0] = self.woven[pixel * tile..].as_ptr().cast();
         }
     }
 
-    /// Sums `products` for all source values of a tap, tile by tile.
+    /// Sums `products` for the part's values of a tap, tile by tile.
     #[inline(always)]
-    fn rows<S: Simd>(&self, s: S, panel: &Panel, tap: usize, mut products: Products) {
-        let (plan, src) = (self.plan, products.src);
-        let tiles = plan.run.div_ceil(plan.machine.max_pixels(panel.vectors));
-        for tile in 0..tiles {
-            let (from, to) = (tile * plan.run / tiles, (tile + 1) * plan.run / tiles);
+    fn rows<S: Simd>(&self, s: S, panel: &Panel, tap: usize, mut products: Products<T>) {
+        let (plan, values, src) = (self.plan, &self.part.values, products.src);
+        let woven = plan.pack > 1;
+        let tile = if woven { self.tile() } else { plan.machine.max_pixels(panel.vectors) };
+        for (index, rows) in cut(values.len(), values.len().div_ceil(tile)).enumerate() {
             let kernel = match plan.product {
-                Product::Dense => outer::tile_fn::<S>(to - from, panel.vectors),
-                Product::Depthwise => depthwise::gradient_fn::<S>(panel.vectors),
+                Product::Dense => outer::tile_fn::<S, T>(rows.len(), panel.vectors),
+                Product::Depthwise => depthwise::gradient_fn::<S, T>(panel.vectors),
             };
+            let from = values.start + rows.start;
             let step = plan.panels.step(panel, tap * plan.run + from);
-            products.src = src + from as isize;
+            products.src = if woven { (index * products.len * tile) as isize } else { src + from as isize };
             // SAFETY: the pairs' source pixels, offset by the tap, lie inside the source or its padded copy and
-            // hold the run; their destination pixels hold the panel's channels; the sums have a row for each
-            // step, which this task alone writes.
+            // hold the values, or are the words woven of them; their destination pixels hold the panel's channels; the
+            // sums have a row for each step, which this task alone writes.
             unsafe {
                 products.sums = self.sums.ptr_at(self.first + step);
                 kernel(s, &products);
@@ -462,7 +621,7 @@ impl Task<'_> {
 
     /// Lists a chunk's pixels, only those inside the source under tap (dy, dx) if given.
     #[inline(always)]
-    fn pair(&self, chunk: &Chunk, tap: Option<(isize, isize)>, pairs: &mut [Pair; CHUNK]) -> usize {
+    fn list(&self, chunk: &Chunk<T>, tap: Option<(isize, isize)>, list: &mut List<T>) {
         let (rows, cols) = (&self.plan.rows, &self.plan.cols);
         let [mut image, mut row, mut col] = chunk.at;
         let mut len = 0;
@@ -490,8 +649,11 @@ impl Task<'_> {
             let src = chunk.src.wrapping_offset(offset);
             let dst = chunk.dst.wrapping_add((chunk.len - rest + first - col) * chunk.dst_ld);
             let src_step = cols.stride * chunk.ld;
-            for (index, pair) in pairs[len..len + inside].iter_mut().enumerate() {
+            for (index, pair) in list.pairs[len..len + inside].iter_mut().enumerate() {
                 *pair = [src.wrapping_add(index * src_step), dst.wrapping_add(index * chunk.dst_ld)];
+            }
+            if self.plan.pack > 1 {
+                list.seconds[len..len + inside].fill(self.is_pair(image));
             }
             len += inside;
             rest -= count;
@@ -500,8 +662,16 @@ impl Task<'_> {
                 (image, row) = (image + 1, 0);
             }
         }
-        len
+        list.len = len;
     }
+}
+
+/// Pixels whose products are summed.
+struct List<T> {
+    pairs: [Pair<T>; CHUNK],
+    /// Whether a pixel's image has a second one.
+    seconds: [bool; CHUNK],
+    len: usize,
 }
 
 /// Adds up the slices of some source channels of a panel and writes the gradients.

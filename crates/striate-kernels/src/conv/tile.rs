@@ -39,6 +39,8 @@ pub(crate) use instance;
 pub(crate) trait Factor: Element {
     /// Values of a word.
     const PACK: usize;
+    /// A word of ones.
+    const ONES: f32;
 
     /// Runs a kernel that multiplies such words.
     fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output;
@@ -52,12 +54,19 @@ pub(crate) trait Factor: Element {
     /// # Safety
     /// `src` must be readable for a value.
     unsafe fn splat_first<S: Simd>(s: S, src: *const Self) -> S::F;
+    /// `len <= LANES` words whose first values are those of `first`, and the second, where words have one, those of
+    /// `second`.
+    ///
+    /// # Safety
+    /// What is taken must be readable for `len` values.
+    unsafe fn weave<S: Simd>(s: S, first: *const Self, second: *const Self, len: usize) -> S::F;
     /// `sum` + Σ of the products of the words' values.
     fn mul_add<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F;
 }
 
 impl Factor for f32 {
     const PACK: usize = 1;
+    const ONES: f32 = 1.0;
 
     #[inline(always)]
     fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
@@ -74,6 +83,11 @@ impl Factor for f32 {
         s.splat(unsafe { *src })
     }
     #[inline(always)]
+    unsafe fn weave<S: Simd>(s: S, first: *const f32, _: *const f32, len: usize) -> S::F {
+        // SAFETY: the caller's contract.
+        unsafe { s.load_up_to(first, len) }
+    }
+    #[inline(always)]
     fn mul_add<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F {
         s.mul_add(a, b, sum)
     }
@@ -81,6 +95,7 @@ impl Factor for f32 {
 
 impl Factor for Bf16 {
     const PACK: usize = 2;
+    const ONES: f32 = f32::from_bits(0x3F80_3F80);
 
     #[inline(always)]
     fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
@@ -95,6 +110,11 @@ impl Factor for Bf16 {
     unsafe fn splat_first<S: Simd>(s: S, src: *const Bf16) -> S::F {
         // SAFETY: the caller's contract.
         s.splat(bytemuck::cast([unsafe { *src }, Bf16::ZERO]))
+    }
+    #[inline(always)]
+    unsafe fn weave<S: Simd>(s: S, first: *const Bf16, second: *const Bf16, len: usize) -> S::F {
+        // SAFETY: the caller's contract.
+        unsafe { s.pair_bf16(s.load_up_to(first, len), s.load_up_to(second, len)) }
     }
     #[inline(always)]
     fn mul_add<S: Simd>(s: S, a: S::F, b: S::F, sum: S::F) -> S::F {

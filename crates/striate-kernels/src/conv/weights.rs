@@ -1,11 +1,14 @@
 //! The gradients of weights and bias: sizes checked, and an algorithm chosen.
 
+use super::Options;
 use super::algorithm::{Algorithm, Candidate, PlanError, choose};
 use super::geometry::{Conv2dGeometry, GeometryError};
+use super::pass::Map;
 use super::products::OuterProducts;
-use super::tile::Machine;
+use super::tile::{Factor, Machine};
 use super::winograd::{Filtering, Gradient};
-use crate::{Context, Isa, view::extent};
+use crate::element::Elements;
+use crate::{Bf16, Context, Element, Isa, view::extent};
 
 /// The algorithm chosen, planned.
 #[derive(Clone, Debug)]
@@ -20,9 +23,9 @@ enum Plan {
 pub struct BackwardWeights {
     plan: Plan,
     candidates: Vec<Candidate>,
-    g: Conv2dGeometry,
-    src_ld: usize,
-    dst_ld: usize,
+    src: Map,
+    dst: Map,
+    weights_len: usize,
 }
 
 impl BackwardWeights {
@@ -41,20 +44,31 @@ impl BackwardWeights {
         dst_ld: usize,
         algorithm: Algorithm,
     ) -> Result<Self, PlanError> {
-        g.validate_views(src_ld, dst_ld)?;
-        let machine = Machine::up_to(isa);
+        Self::with(isa, g, src_ld, dst_ld, Options { algorithm, ..Options::default() })
+    }
+
+    /// As [`new`](Self::new), with the algorithm and the elements asked for.
+    pub fn with(
+        isa: Isa,
+        g: &Conv2dGeometry,
+        src_ld: usize,
+        dst_ld: usize,
+        options: Options,
+    ) -> Result<Self, PlanError> {
+        let (src, dst) = Map::of(g, src_ld, dst_ld, options)?;
         let plan = |algorithm| match algorithm {
             Algorithm::Winograd => {
-                let plan = Gradient::new(machine, Filtering::of(g)?, g, src_ld, dst_ld);
+                let plan = Gradient::new(Machine::up_to(isa), Filtering::of(g)?, g, src_ld, dst_ld);
                 Ok((plan.cycles(), Plan::Winograd(Box::new(plan))))
             }
             _ => {
-                let plan = OuterProducts::new(machine, g, src_ld, dst_ld);
+                let machine = Machine::multiplying(options.factors(), isa);
+                let plan = OuterProducts::new(machine, g, src, dst);
                 Ok((plan.cycles(), Plan::Direct(Box::new(plan))))
             }
         };
-        let (plan, candidates) = choose(algorithm, plan)?;
-        Ok(Self { plan, candidates, g: *g, src_ld, dst_ld })
+        let (plan, candidates) = choose(options.algorithm, plan)?;
+        Ok(Self { plan, candidates, src, dst, weights_len: g.weights_len() })
     }
 
     /// Length of the workspace, in floats. What it holds before and after a run means nothing.
@@ -82,24 +96,64 @@ impl BackwardWeights {
     /// `d_dst` are views that begin with pixel 0's first channel.
     ///
     /// # Panics
-    /// Where a slice is too short for the geometry.
-    pub fn run(
+    /// Where a slice is too short for the geometry, or consists of other elements than were planned.
+    pub fn run<A: Element, B: Element>(
         &self,
         cx: &Context,
-        src: &[f32],
-        d_dst: &[f32],
+        src: &[A],
+        d_dst: &[B],
         d_weights: &mut [f32],
         d_bias: Option<&mut [f32]>,
         workspace: &mut [f32],
     ) {
-        let g = &self.g;
-        assert!(src.len() >= extent(g.n * g.ih * g.iw, g.ic, self.src_ld), "source");
-        assert!(d_dst.len() >= extent(g.n * g.oh() * g.ow(), g.oc, self.dst_ld), "destination gradient");
-        assert_eq!(d_weights.len(), g.weights_len(), "weight gradient");
-        assert!(d_bias.as_ref().is_none_or(|d_bias| d_bias.len() == g.oc), "bias gradient");
+        self.run_any(cx, Elements::of(src), Elements::of(d_dst), d_weights, d_bias, workspace);
+    }
+
+    /// As [`run`](Self::run), here rather than where that is called: of the two kinds of elements on each side.
+    fn run_any(
+        &self,
+        cx: &Context,
+        src: Elements,
+        d_dst: Elements,
+        d_weights: &mut [f32],
+        d_bias: Option<&mut [f32]>,
+        workspace: &mut [f32],
+    ) {
+        match (src, d_dst) {
+            (Elements::F32(src), Elements::F32(d_dst)) => {
+                self.compute::<f32, f32, f32>(cx, src, d_dst, d_weights, d_bias, workspace);
+            }
+            (Elements::F32(src), Elements::Bf16(d_dst)) => {
+                self.compute::<f32, Bf16, Bf16>(cx, src, d_dst, d_weights, d_bias, workspace);
+            }
+            (Elements::Bf16(src), Elements::F32(d_dst)) => {
+                self.compute::<Bf16, f32, Bf16>(cx, src, d_dst, d_weights, d_bias, workspace);
+            }
+            (Elements::Bf16(src), Elements::Bf16(d_dst)) => {
+                self.compute::<Bf16, Bf16, Bf16>(cx, src, d_dst, d_weights, d_bias, workspace);
+            }
+        }
+    }
+
+    /// Checks a run and computes it, of products of `T`.
+    fn compute<A: Element, B: Element, T: Factor>(
+        &self,
+        cx: &Context,
+        src: &[A],
+        d_dst: &[B],
+        d_weights: &mut [f32],
+        d_bias: Option<&mut [f32]>,
+        workspace: &mut [f32],
+    ) {
+        let (from, to) = (&self.src, &self.dst);
+        assert_eq!((A::TYPE, B::TYPE), (from.element, to.element), "elements of source and destination");
+        assert!(src.len() >= extent(from.pixels, from.channels, from.ld), "source");
+        assert!(d_dst.len() >= extent(to.pixels, to.channels, to.ld), "destination gradient");
+        assert_eq!(d_weights.len(), self.weights_len, "weight gradient");
+        assert!(d_bias.as_ref().is_none_or(|d_bias| d_bias.len() == to.channels), "bias gradient");
         assert!(workspace.len() >= self.workspace_len(cx.exec.workers()), "workspace");
         match &self.plan {
-            Plan::Direct(plan) => plan.run(cx, src, d_dst, d_weights, d_bias, workspace),
+            Plan::Direct(plan) => plan.run::<A, B, T>(cx, src, d_dst, d_weights, d_bias, workspace),
             Plan::Winograd(plan) => plan.run(cx, src, d_dst, d_weights, d_bias, workspace),
         }
     }

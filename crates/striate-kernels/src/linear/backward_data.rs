@@ -206,7 +206,7 @@ impl Kernel for Task<'_> {
                             sums: self.sums.ptr_at(sums),
                             resume: first > self.rows.start,
                         };
-                        outer::tile_fn::<S>(images.len(), vectors)(s, &products);
+                        outer::tile_fn::<S, f32>(images.len(), vectors)(s, &products);
                     }
                 }
             }

@@ -166,7 +166,7 @@ impl Kernel for Task<'_> {
                         resume: image > 0,
                     };
                     // SAFETY: each pair, so many images on, is an image of both panels, which hold whole vectors.
-                    unsafe { outer::tile_fn::<S>(rows.len(), vectors)(s, &products) };
+                    unsafe { outer::tile_fn::<S, f32>(rows.len(), vectors)(s, &products) };
                 }
                 for (row, sums) in rows.clone().zip(sums.chunks_exact(vectors * S::LANES)) {
                     // SAFETY: these rows and columns of the weights are this task's own.

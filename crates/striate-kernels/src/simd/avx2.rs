@@ -195,6 +195,13 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn pair_bf16(self, low: __m256, high: __m256) -> __m256 {
+        unsafe {
+            let low = _mm256_srli_epi32::<16>(_mm256_castps_si256(low));
+            _mm256_castsi256_ps(_mm256_or_si256(low, _mm256_castps_si256(high)))
+        }
+    }
+    #[inline(always)]
     fn prefetch(self, address: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }

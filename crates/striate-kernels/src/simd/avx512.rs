@@ -132,11 +132,12 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         unsafe { _mm256_storeu_si256(dst.cast(), narrow(value)) }
     }
     #[inline(always)]
+    unsafe fn load_bf16_partial(self, src: *const Bf16, len: usize) -> __m512 {
+        unsafe { widen(_mm256_maskz_loadu_epi16(first(len), src.cast())) }
+    }
+    #[inline(always)]
     unsafe fn load_bf16_partial_or(self, src: *const Bf16, len: usize, fill: __m512) -> __m512 {
-        unsafe {
-            let values = widen(_mm256_maskz_loadu_epi16(first(len), src.cast()));
-            _mm512_mask_mov_ps(fill, first(len), values)
-        }
+        unsafe { _mm512_mask_mov_ps(fill, first(len), self.load_bf16_partial(src, len)) }
     }
     #[inline(always)]
     unsafe fn store_bf16_partial(self, dst: *mut Bf16, value: __m512, len: usize) {
@@ -177,6 +178,13 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         unsafe {
             let upper = _mm512_set1_epi32(0xFFFF_0000_u32 as i32);
             _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), upper))
+        }
+    }
+    #[inline(always)]
+    fn pair_bf16(self, low: __m512, high: __m512) -> __m512 {
+        unsafe {
+            let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(low));
+            _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_castps_si512(high)))
         }
     }
     #[inline(always)]

@@ -273,6 +273,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn low_bf16(self, a: Self::F) -> Self::F;
     /// Each lane's upper half, a bfloat16, widened: of pairs, the second.
     fn high_bf16(self, a: Self::F) -> Self::F;
+    /// The inverse of both: pairs of lanes that are bfloat16 widened.
+    fn pair_bf16(self, low: Self::F, high: Self::F) -> Self::F;
     /// `sum` + Σ of the products of each lane's two pairs of bfloat16.
     ///
     /// Two multiply-adds; by [`Isa::Avx512Bf16`] one instruction, which takes subnormal numbers for zeros.

@@ -105,6 +105,10 @@ impl Simd for Portable {
         a.map(|x| f32::from_bits(x.to_bits() & 0xFFFF_0000))
     }
     #[inline(always)]
+    fn pair_bf16(self, low: F, high: F) -> F {
+        std::array::from_fn(|lane| f32::from_bits(low[lane].to_bits() >> 16 | high[lane].to_bits()))
+    }
+    #[inline(always)]
     fn add(self, a: F, b: F) -> F {
         map2(a, b, |x, y| x + y)
     }

@@ -148,6 +148,9 @@ impl Kernel for CheckBf16 {
         unsafe {
             let (a, b) = (s.load(halves.as_ptr().cast::<f32>()), s.load(others.as_ptr().cast::<f32>()));
             s.store(sums.as_mut_ptr(), s.dot_bf16(s.splat(0.5), a, b));
+            let mut pairs = [Bf16::ZERO; 32];
+            s.store(pairs.as_mut_ptr().cast::<f32>(), s.pair_bf16(s.low_bf16(a), s.high_bf16(a)));
+            assert_eq!(pairs[..2 * S::LANES], halves);
         }
         for lane in 0..S::LANES {
             let product = |i: usize| halves[i].to_f32() * others[i].to_f32();

@@ -8,6 +8,7 @@ use super::super::tile::Machine;
 use super::lift::{Grid, LINE, Side};
 use super::transform::{DestinationGradient, POINTS, Source, Transform, WeightsGradient};
 use super::{Filtering, POSITIONS, SHARED_BLOCK, TASK_CHANNELS, TRANSFORM_CYCLES, sized};
+use crate::element::Element;
 use crate::exec::{SharedMut, for_each_piece};
 use crate::reduce::Reduction;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -128,11 +129,11 @@ impl Gradient {
     }
 
     /// Computes `d_weights` and `d_bias`, all sizes checked.
-    pub(in crate::conv) fn run(
+    pub(in crate::conv) fn run<A: Element, B: Element>(
         &self,
         cx: &Context,
-        src: &[f32],
-        d_dst: &[f32],
+        src: &[A],
+        d_dst: &[B],
         d_weights: &mut [f32],
         d_bias: Option<&mut [f32]>,
         workspace: &mut [f32],
@@ -140,7 +141,7 @@ impl Gradient {
         if let Some(d_bias) = d_bias {
             let [src_ld, dst_ld] = self.bias.ld;
             let (d_dst, d_bias) = (Pixels::new(d_dst, src_ld), PixelsMut::new(d_bias, dst_ld));
-            self.bias.run(cx, d_dst, 1.0, d_bias, workspace);
+            self.bias.sum(cx, d_dst, 1.0, d_bias, workspace);
         }
         let aligned = workspace.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let (data, kernels) = workspace[aligned..].split_at_mut(self.parts().kernels);
@@ -149,10 +150,12 @@ impl Gradient {
         for index in 0..self.blocks {
             let cut = |index| index * self.tiles / self.blocks;
             let block = cut(index)..cut(index + 1);
-            let step = Step { plan: self, src, d_dst, data, first: block.start, resume: index > 0 };
+            let step = Step { plan: self, data, first: block.start, resume: index > 0 };
             let grain = (TASK_CHANNELS / (self.src.channels() + self.dst.channels())).max(1);
             for_each_piece(cx.exec, block.len(), grain, |first, count, _| {
-                dispatch(self.machine.isa, Lift { step, tiles: first..first + count });
+                let tiles = first..first + count;
+                dispatch(self.machine.isa, LiftSrc { step, src, tiles: tiles.clone() });
+                dispatch(self.machine.isa, LiftDst { step, d_dst, tiles });
             });
             cx.exec.run(POSITIONS * panels, &|task, _| {
                 let (point, panel) = (task / panels, task % panels);
@@ -173,8 +176,6 @@ impl Gradient {
 #[derive(Clone, Copy)]
 struct Step<'a> {
     plan: &'a Gradient,
-    src: &'a [f32],
-    d_dst: &'a [f32],
     data: SharedMut<'a, f32>,
     /// The block's first tile.
     first: usize,
@@ -182,13 +183,14 @@ struct Step<'a> {
     resume: bool,
 }
 
-/// Transforms source and destination of some tiles.
-struct Lift<'a> {
+/// Transforms the source of some tiles.
+struct LiftSrc<'a, A> {
     step: Step<'a>,
+    src: &'a [A],
     tiles: Range<usize>,
 }
 
-impl Kernel for Lift<'_> {
+impl<A: Element> Kernel for LiftSrc<'_, A> {
     type Output = ();
 
     #[inline(always)]
@@ -197,22 +199,49 @@ impl Kernel for Lift<'_> {
     }
 }
 
-impl Lift<'_> {
+impl<A: Element> LiftSrc<'_, A> {
     #[inline(always)]
     fn lift<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
-        let Self { step, tiles } = self;
-        let Gradient { src, dst, .. } = step.plan;
-        let (block_tiles, parts) = (step.plan.block_tiles(), step.plan.parts());
+        let Self { step, src: data, tiles } = self;
+        let src = &step.plan.src;
+        let far = src.point_len(step.plan.block_tiles());
         for tile in tiles {
-            let place = step.first + tile;
-            // SAFETY: the maps were checked to be held; the tile's parts of the workspace are this task's own.
+            // SAFETY: the map was checked to be held; the tile's part of the workspace is this task's own.
             unsafe {
                 let points = step.data.ptr_at(tile * src.tile_len());
-                let far = src.point_len(block_tiles);
-                src.lift::<S, f32, Source, POINTS, OUT>(s, step.src, place, points, far);
+                src.lift::<S, A, Source, POINTS, OUT>(s, data, step.first + tile, points, far);
+            }
+        }
+    }
+}
+
+/// Transforms the destination's gradient of some tiles.
+struct LiftDst<'a, B> {
+    step: Step<'a>,
+    d_dst: &'a [B],
+    tiles: Range<usize>,
+}
+
+impl<B: Element> Kernel for LiftDst<'_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        sized!(self.step.plan.filtering, self.lift::<S>(s))
+    }
+}
+
+impl<B: Element> LiftDst<'_, B> {
+    #[inline(always)]
+    fn lift<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
+        let Self { step, d_dst: data, tiles } = self;
+        let (dst, parts) = (&step.plan.dst, step.plan.parts());
+        let far = dst.point_len(step.plan.block_tiles());
+        for tile in tiles {
+            // SAFETY: as in `LiftSrc`.
+            unsafe {
                 let points = step.data.ptr_at(parts.dst + tile * dst.tile_len());
-                let far = dst.point_len(block_tiles);
-                dst.lift::<S, f32, DestinationGradient, OUT, OUT>(s, step.d_dst, place, points, far);
+                dst.lift::<S, B, DestinationGradient, OUT, OUT>(s, data, step.first + tile, points, far);
             }
         }
     }
@@ -261,7 +290,7 @@ impl Kernel for Sum<'_> {
                         sums: step.data.ptr_at(parts.sums + plan.sums.step(panel, point * values + from)),
                         resume: step.resume || chunk > 0,
                     };
-                    tile_fn::<S>(to - from, panel.vectors)(s, &products);
+                    tile_fn::<S, f32>(to - from, panel.vectors)(s, &products);
                 }
             }
         }
