@@ -157,9 +157,8 @@ fn typed<A: Element, B: Element>(
         Pass::Forward => gather!(Forward, &src, &mut dst),
         Pass::BackwardData => gather!(BackwardData, &dst, &mut src),
         Pass::BackwardWeights => {
-            let plan = BackwardWeights::with_algorithm(isa, g, *src_ld, *dst_ld, algorithm)?;
+            let plan = BackwardWeights::with(isa, g, *src_ld, *dst_ld, options)?;
             let mut workspace = vec![0.0; plan.workspace_len(workers)];
-            let (src, dst) = (ramp(src.len()), ramp(dst.len()));
             Ok(median(|| plan.run(cx, &src, &dst, &mut weights, None, &mut workspace)))
         }
     }

@@ -251,18 +251,28 @@ pub(super) fn conv2d_backward_data(site: &Site, op: &Conv2dBackwardData) -> Resu
     backward_data(site, geometry(&op.conv, site.result(), site.input(0))?, false)
 }
 
+/// The gradients of weights and bias from a source of `A` and a destination's gradient of `B`.
+fn weights_of<A: Element, B: Element>(pass: &BackwardWeights, f: &Frame, bias: bool) {
+    let (d_weights, d_bias) = (f.dst_slice(0), bias.then(|| f.dst_slice(1)));
+    pass.run(&f.cx, f.read::<A>(0), f.read::<B>(1), d_weights, d_bias, f.workspace());
+}
+
 fn backward_weights(site: &Site, g: Conv2dGeometry, bias: bool) -> Result<Lowered, String> {
     let sides @ [src, d_dst] = [0, 1].map(|index| site.input(index));
     let kind = convolution::Pass::BackwardWeights;
     let (mut convolution, pass) = planned(site, kind, g, sides, |[src_ld, dst_ld], options| {
-        BackwardWeights::with_algorithm(site.options.isa, &g, src_ld, dst_ld, options.algorithm)
+        BackwardWeights::with(site.options.isa, &g, src_ld, dst_ld, options)
     })?;
     convolution.candidates = pass.candidates().to_vec();
     let writes = (0..1 + bias as usize).map(|index| site.output(index)).collect();
     let (describe, workspace) = (pass.describe(), pass.workspace_len(site.options.threads));
     let lowered = Lowered::new(describe, vec![src, d_dst], writes, move |f| {
-        let (d_weights, d_bias, workspace) = (f.dst_slice(0), bias.then(|| f.dst_slice(1)), f.workspace());
-        pass.run(&f.cx, f.src_slice(0), f.src_slice(1), d_weights, d_bias, workspace);
+        match [f.reads[0].storage, f.reads[1].storage].map(|storage| storage == Storage::Bf16) {
+            [false, false] => weights_of::<f32, f32>(&pass, f, bias),
+            [false, true] => weights_of::<f32, Bf16>(&pass, f, bias),
+            [true, false] => weights_of::<Bf16, f32>(&pass, f, bias),
+            [true, true] => weights_of::<Bf16, Bf16>(&pass, f, bias),
+        }
     });
     Ok(Lowered { convolution: Some(convolution), ..lowered }.with_workspace(workspace))
 }

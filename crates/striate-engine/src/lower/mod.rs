@@ -288,6 +288,7 @@ fn knows(site: &Site) -> bool {
         | Op::LinearBackwardData(_) => {
             site.unit.chain.residual.is_none_or(|value| storage(value) == site.result().storage)
         }
+        Op::Conv2dBackwardWeights(_) => true,
         // Other modes add up.
         Op::PadBackward(op) if op.pad.mode != PadMode::Zeros => false,
         Op::BatchNorm(_)

@@ -221,8 +221,9 @@ impl OuterProducts {
         };
         let panels = self.parts.iter().map(|part| part.panels.len()).max().unwrap_or(0);
         let dst = if self.packed { panels * CHUNK * self.width() } else { 0 };
-        // Tiles that are not full leave room, and whole vectors are written.
-        let woven = if self.pack > 1 { CHUNK * (self.run.min(WOVEN) + 2 * MAX_PIXELS) } else { 0 };
+        // The last tile need not be full, and each is followed by room for a vector.
+        let values = self.run.min(WOVEN);
+        let woven = if self.pack > 1 { CHUNK * (values + MAX_PIXELS) + MAX_LANES * values } else { 0 };
         [src, dst, woven].map(|len| len.next_multiple_of(16))
     }
 
@@ -521,7 +522,7 @@ impl<T: Factor> Task<'_, T> {
                 let src = offset + panel.src_channel as isize;
                 if plan.pack > 1 && woven != Some(panel.src_channel) {
                     self.list(&chunk, (!inside).then_some((dy, dx)), &mut list);
-                    self.weave(s, &mut list, src, chunk.second);
+                    self.weave(s, &mut list, src, chunk.second, self.tile(panel));
                     woven = Some(panel.src_channel);
                 }
                 self.rows(s, panel, tap, self.products(S::LANES, index, &list, src, resume));
@@ -562,32 +563,47 @@ impl<T: Factor> Task<'_, T> {
         Products { pairs, len, src, dst, tail, sums: std::ptr::null_mut(), resume }
     }
 
-    /// Source values of the tallest tile, for the widest panel.
+    /// Source values of a tile for panel `panel`: of woven ones, of a tile that fits all panels.
     #[inline(always)]
-    fn tile(&self) -> usize {
-        self.plan.machine.max_pixels(self.plan.panels.vectors())
+    fn tile(&self, panel: &Panel) -> usize {
+        let woven = self.plan.pack > 1;
+        self.plan.machine.max_pixels(if woven { self.plan.panels.vectors() } else { panel.vectors })
+    }
+
+    /// From tile to tile, in the words woven of so many pixels: there is room for a vector after each.
+    #[inline(always)]
+    fn woven_tile<S: Simd>(&self, pixels: usize, tile: usize) -> usize {
+        pixels * tile + S::LANES
     }
 
     /// Weaves the part's values of the listed pixels, `src` on from where they are: for each tile the words of each
     /// pixel, which take the place of the pixels in the list.
     #[inline(always)]
-    fn weave<S: Simd>(&mut self, s: S, list: &mut List<T>, src: isize, second: usize) {
-        let (values, tile) = (&self.part.values, self.tile());
-        let tiles = values.len().div_ceil(tile);
-        assert!(tiles * list.len * tile + S::LANES <= self.woven.len());
-        for (index, rows) in cut(values.len(), tiles).enumerate() {
-            for pixel in 0..list.len {
-                let first = list.pairs[pixel][0].wrapping_offset(src + values.start as isize);
-                let other = self.second(list.seconds[pixel], first, second);
-                for at in (0..rows.len()).step_by(S::LANES) {
-                    let (from, len) = (rows.start + at, S::LANES.min(rows.len() - at));
-                    // SAFETY: source pixels under a tap hold the values, and there are as many zeros; the words were
-                    // checked to have room, and what a vector is too long for is woven later.
-                    unsafe {
-                        let words = T::weave(s, first.wrapping_add(from), other.wrapping_add(from), len);
-                        s.store(self.woven.as_mut_ptr().add((index * list.len + pixel) * tile + at), words);
-                    }
+    fn weave<S: Simd>(&mut self, s: S, list: &mut List<T>, src: isize, second: usize, tile: usize) {
+        let values = &self.part.values;
+        let far = self.woven_tile::<S>(list.len, tile);
+        assert!(values.len().div_ceil(tile) * far <= self.woven.len());
+        let whole = values.len() / tile;
+        for pixel in 0..list.len {
+            let first = list.pairs[pixel][0].wrapping_offset(src + values.start as isize);
+            let other = self.second(list.seconds[pixel], first, second);
+            let words = self.woven[pixel * tile..].as_mut_ptr();
+            // SAFETY: source pixels under a tap hold the values, and there are as many zeros; the words were checked
+            // to have room, and those after a tile's are woven later or belong to none.
+            unsafe {
+                for index in 0..whole {
+                    let at = index * tile;
+                    weave_tile(
+                        s,
+                        first.wrapping_add(at),
+                        other.wrapping_add(at),
+                        words.add(index * far),
+                        tile,
+                    );
                 }
+                let at = whole * tile;
+                let (first, other) = (first.wrapping_add(at), other.wrapping_add(at));
+                weave_tile(s, first, other, words.add(whole * far), values.len() - at);
             }
         }
         for (pixel, pair) in list.pairs[..list.len].iter_mut().enumerate() {
@@ -599,16 +615,23 @@ impl<T: Factor> Task<'_, T> {
     #[inline(always)]
     fn rows<S: Simd>(&self, s: S, panel: &Panel, tap: usize, mut products: Products<T>) {
         let (plan, values, src) = (self.plan, &self.part.values, products.src);
-        let woven = plan.pack > 1;
-        let tile = if woven { self.tile() } else { plan.machine.max_pixels(panel.vectors) };
-        for (index, rows) in cut(values.len(), values.len().div_ceil(tile)).enumerate() {
+        let tile = self.tile(panel);
+        let tiles = values.len().div_ceil(tile);
+        // Woven tiles are all full but the last; else they are as even as can be.
+        let cut = |index: usize| {
+            if plan.pack > 1 { (index * tile).min(values.len()) } else { index * values.len() / tiles }
+        };
+        for index in 0..tiles {
+            let (from, to) = (cut(index), cut(index + 1));
             let kernel = match plan.product {
-                Product::Dense => outer::tile_fn::<S, T>(rows.len(), panel.vectors),
+                Product::Dense => outer::tile_fn::<S, T>(to - from, panel.vectors),
                 Product::Depthwise => depthwise::gradient_fn::<S, T>(panel.vectors),
             };
-            let from = values.start + rows.start;
-            let step = plan.panels.step(panel, tap * plan.run + from);
-            products.src = if woven { (index * products.len * tile) as isize } else { src + from as isize };
+            let step = plan.panels.step(panel, tap * plan.run + values.start + from);
+            products.src = match plan.pack {
+                1 => src + (values.start + from) as isize,
+                _ => (index * self.woven_tile::<S>(products.len, tile)) as isize,
+            };
             // SAFETY: the pairs' source pixels, offset by the tap, lie inside the source or its padded copy and
             // hold the values, or are the words woven of them; their destination pixels hold the panel's channels; the
             // sums have a row for each step, which this task alone writes.
@@ -663,6 +686,27 @@ impl<T: Factor> Task<'_, T> {
             }
         }
         list.len = len;
+    }
+}
+
+/// Words of `len` values of each of two images.
+///
+/// # Safety
+/// The values must be readable, and the words writable in whole vectors.
+#[inline(always)]
+unsafe fn weave_tile<S: Simd, T: Factor>(
+    s: S,
+    first: *const T,
+    other: *const T,
+    words: *mut f32,
+    len: usize,
+) {
+    for at in (0..len).step_by(S::LANES) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let lanes = S::LANES.min(len - at);
+            s.store(words.add(at), T::weave(s, first.wrapping_add(at), other.wrapping_add(at), lanes));
+        }
     }
 }
 
