@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 use std::time::Instant;
+use striate::engine::Buffer;
 use striate::graph::DType;
 use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
 use striate::kernels::Element;
@@ -152,7 +153,7 @@ fn fill(session: &mut Session) -> Result<()> {
 }
 
 /// Numbers from −1 to 1 in memory of their own, or why there is no such memory.
-pub(crate) fn random<E: Element>(len: usize) -> Result<Vec<E>> {
+pub(crate) fn random<E: Element>(len: usize) -> Result<Buffer<E>> {
     let mut elements = zeros(len)?;
     let mut rng = Rng::new(0, Purpose::Init, 0, 0);
     elements.fill_with(|| E::from_f32(2.0 * rng.uniform() - 1.0));
@@ -160,11 +161,7 @@ pub(crate) fn random<E: Element>(len: usize) -> Result<Vec<E>> {
 }
 
 /// Zeros in memory of their own, or why there is no such memory.
-pub(crate) fn zeros<E: Element>(len: usize) -> Result<Vec<E>> {
-    let mut elements = Vec::new();
-    let reserved = elements.try_reserve_exact(len);
-    reserved
-        .map_err(|_| Failure::new(format!("no memory for {len} numbers")).advise("use a smaller batch"))?;
-    elements.resize(len, E::default());
-    Ok(elements)
+pub(crate) fn zeros<E: Element>(len: usize) -> Result<Buffer<E>> {
+    Buffer::zeros(len)
+        .ok_or_else(|| Failure::new(format!("no memory for {len} numbers")).advise("use a smaller batch"))
 }

@@ -1,5 +1,6 @@
 //! A plan's convolutions: what there is to choose for each, and choices made by measuring.
 
+use crate::buffer::Buffer;
 use crate::options::PlanOptions;
 use crate::plan::Plan;
 use crate::threads;
@@ -7,7 +8,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use striate_kernels::conv::{
     Algorithm, BackwardData, BackwardWeights, Candidate, Conv2dGeometry, Epilogue, Forward, Options,
-    PlanError as Refused,
 };
 use striate_kernels::{Bf16, Context, Element, ElementType, Executor, Isa};
 
@@ -101,7 +101,7 @@ impl Tuning {
             report(name, count - index);
             let admissible = convolution.candidates.iter().filter(|candidate| candidate.cycles.is_ok());
             let timed = admissible.filter_map(|candidate| {
-                let time = time(convolution, candidate.algorithm, plan.options().isa, &*exec).ok()?;
+                let time = time(convolution, candidate.algorithm, plan.options().isa, &*exec)?;
                 Some((time, candidate.algorithm))
             });
             if let Some((_, fastest)) = timed.min_by_key(|(time, _)| *time) {
@@ -112,13 +112,9 @@ impl Tuning {
     }
 }
 
-/// How long a convolution takes with an algorithm: the median of a few runs.
-fn time(
-    convolution: &Convolution,
-    algorithm: Algorithm,
-    isa: Isa,
-    exec: &dyn Executor,
-) -> Result<Duration, Refused> {
+/// How long a convolution takes with an algorithm: the median of a few runs. `None` where it cannot be computed so, or
+/// there is no memory to try it.
+fn time(convolution: &Convolution, algorithm: Algorithm, isa: Isa, exec: &dyn Executor) -> Option<Duration> {
     let cx = Context { isa, exec };
     match convolution.elements {
         [ElementType::F32, ElementType::F32] => typed::<f32, f32>(convolution, algorithm, &cx),
@@ -133,19 +129,19 @@ fn typed<A: Element, B: Element>(
     convolution: &Convolution,
     algorithm: Algorithm,
     cx: &Context,
-) -> Result<Duration, Refused> {
+) -> Option<Duration> {
     let Convolution { pass, geometry: g, lds: [src_ld, dst_ld], packs, .. } = convolution;
     let (isa, options, workers) = (cx.isa, convolution.options(algorithm), cx.exec.workers());
-    let mut src = ramp::<A>(g.n * g.ih * g.iw * src_ld);
-    let mut dst = ramp::<B>(g.n * g.oh() * g.ow() * dst_ld);
-    let mut weights = ramp::<f32>(g.weights_len());
+    let mut src = ramp::<A>(g.n * g.ih * g.iw * src_ld)?;
+    let mut dst = ramp::<B>(g.n * g.oh() * g.ow() * dst_ld)?;
+    let mut weights = ramp::<f32>(g.weights_len())?;
     macro_rules! gather {
         ($name:ident, $from:expr, $to:expr) => {{
-            let plan = $name::with(isa, g, *src_ld, *dst_ld, options)?;
-            let mut packed = vec![0.0; plan.packed_len()];
-            let mut workspace = vec![0.0; plan.workspace_len(workers)];
+            let plan = $name::with(isa, g, *src_ld, *dst_ld, options).ok()?;
+            let mut packed = Buffer::zeros(plan.packed_len())?;
+            let mut workspace = Buffer::zeros(plan.workspace_len(workers))?;
             plan.pack(cx, &weights, None, &mut packed);
-            Ok(median(|| {
+            Some(median(|| {
                 if *packs {
                     plan.pack(cx, &weights, None, &mut packed);
                 }
@@ -157,16 +153,20 @@ fn typed<A: Element, B: Element>(
         Pass::Forward => gather!(Forward, &src, &mut dst),
         Pass::BackwardData => gather!(BackwardData, &dst, &mut src),
         Pass::BackwardWeights => {
-            let plan = BackwardWeights::with(isa, g, *src_ld, *dst_ld, options)?;
-            let mut workspace = vec![0.0; plan.workspace_len(workers)];
-            Ok(median(|| plan.run(cx, &src, &dst, &mut weights, None, &mut workspace)))
+            let plan = BackwardWeights::with(isa, g, *src_ld, *dst_ld, options).ok()?;
+            let mut workspace = Buffer::zeros(plan.workspace_len(workers))?;
+            Some(median(|| plan.run(cx, &src, &dst, &mut weights, None, &mut workspace)))
         }
     }
 }
 
 /// Made-up numbers.
-fn ramp<E: Element>(len: usize) -> Vec<E> {
-    (0..len).map(|i| E::from_f32((i % 251) as f32 / 251.0 - 0.5)).collect()
+fn ramp<E: Element>(len: usize) -> Option<Buffer<E>> {
+    let mut numbers = Buffer::zeros(len)?;
+    for (i, number) in numbers.iter_mut().enumerate() {
+        *number = E::from_f32((i % 251) as f32 / 251.0 - 0.5);
+    }
+    Some(numbers)
 }
 
 /// The median time of runs that together take about 30 ms, of at least 3.

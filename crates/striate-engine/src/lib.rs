@@ -25,6 +25,7 @@
 //! ```
 
 mod arena;
+mod buffer;
 mod convolution;
 mod error;
 mod lower;
@@ -39,6 +40,7 @@ mod tensor;
 mod threads;
 mod units;
 
+pub use buffer::Buffer;
 pub use convolution::{Convolution, Pass, Tuning};
 pub use error::{PlanError, RunError};
 pub use options::PlanOptions;

@@ -4,7 +4,7 @@ use clap::Args;
 use console::style;
 use serde::Serialize;
 use std::io::{self, Write};
-use striate::engine::executor;
+use striate::engine::{Buffer, executor};
 use striate::kernels::conv::{BackwardData, BackwardWeights, Conv2dGeometry, Epilogue, Forward, Options};
 use striate::kernels::{Bf16, Context, Element, ElementType, Executor};
 
@@ -67,9 +67,9 @@ const ABOVE_PEAK: &str = "counted are the multiplications of the definition; Win
 
 /// The tensors of a convolution and of its gradients.
 struct Tensors<E> {
-    src: Vec<E>,
-    weights: Vec<f32>,
-    dst: Vec<E>,
+    src: Buffer<E>,
+    weights: Buffer<f32>,
+    dst: Buffer<E>,
 }
 
 impl Conv {
@@ -179,7 +179,7 @@ impl Conv {
     }
 }
 
-fn scratch(exec: &dyn Executor, len: impl Fn(usize) -> usize) -> Result<Vec<f32>> {
+fn scratch(exec: &dyn Executor, len: impl Fn(usize) -> usize) -> Result<Buffer<f32>> {
     zeros(len(exec.workers()))
 }
 
