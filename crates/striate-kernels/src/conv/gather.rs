@@ -73,6 +73,8 @@ pub(super) struct Gather {
     /// Whether the next tile's source is fetched ahead: one tap of a source beyond the caches. With more taps most of
     /// it is at hand.
     prefetch: bool,
+    /// Whether destination and residual are fetched while the sums are made: where they lie beyond the caches.
+    fetch: bool,
     /// Units (rows of an image in scan order, images of a pixel in batch order) of a task.
     grain: usize,
 }
@@ -137,6 +139,7 @@ impl Gather {
             blocks: Vec::new(),
             groups: Vec::new(),
             prefetch: false,
+            fetch: false,
             grain: 0,
         };
         if mergeable && src_ld == run && gather.cols.is_inside() {
@@ -238,6 +241,8 @@ impl Gather {
 
         let source = self.n * self.rows.src_lines * self.cols.src_lines * self.src_ld;
         self.prefetch = taps == 1 && source / self.pack > CACHED_SOURCE;
+        let written = self.n * self.rows.dst_lines * self.cols.dst_lines * self.panels.dst;
+        self.fetch = written / self.pack > CACHED_SOURCE;
 
         let panel_len = self.panels.steps() * width;
         let together = (CACHED_WEIGHTS / panel_len.max(1)).max(1);
@@ -411,11 +416,12 @@ impl<A: Element, T: Factor, D: Element> Kernel for Task<'_, A, T, D> {
                     let (from, to) = (tile * pixels / tiles, (tile + 1) * pixels / tiles);
                     table.place(gather, outer, start + from, to - from, &source);
                     table.lay(gather, block, &source, self.call.zeros.as_ptr().cast());
-                    if gather.prefetch && !stage.resume && tile + 1 < tiles {
-                        table.prefetch_next(s, block, (tile + 2) * pixels / tiles - to);
+                    let ahead = gather.prefetch && tile + 1 < tiles;
+                    if ahead {
+                        table.look_ahead();
                     }
                     for panel in 0..self.panels.len() {
-                        self.tile(s, &table, block, panel, done + from, stage);
+                        self.tile(s, &table, block, panel, done + from, stage, ahead && panel == 0);
                     }
                 }
                 done += pixels;
@@ -462,6 +468,7 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
         index: usize,
         pixel: usize,
         stage: Stage,
+        ahead: bool,
     ) {
         let (gather, call, panel) = (self.gather, self.call, &self.panels[index]);
         let weights = gather.panels.step(panel, block.first / gather.pack);
@@ -472,6 +479,7 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
             first: block.first + panel.src_channel,
             run: block.run,
             weights: call.packed[weights..].as_ptr(),
+            ahead: if ahead { table.ahead.as_ptr() } else { std::ptr::null() },
         };
         let (width, tail) = (panel.vectors * S::LANES, panel.tail(S::LANES));
         let bias = call.bias.map_or(std::ptr::null(), |bias| bias[panel.dst_channel..].as_ptr());
@@ -498,6 +506,7 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
                     residual: residual.map_or(std::ptr::null(), |map| map.data[panel.dst_channel..].as_ptr()),
                     residual_ld: residual.map_or(0, |map| map.ld),
                     floor: call.floor,
+                    fetch: gather.fetch,
                 };
                 gather.product.tile_fn::<S, T, D>(table.pixels, panel.vectors)(s, &reduction, &sink);
             } else {
@@ -511,6 +520,7 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
                     residual: std::ptr::null(),
                     residual_ld: 0,
                     floor: f32::NEG_INFINITY,
+                    fetch: false,
                 };
                 gather.product.tile_fn::<S, T, f32>(table.pixels, panel.vectors)(s, &reduction, &sink);
             }
@@ -557,6 +567,8 @@ struct Table<T> {
     /// The step of the reduction each begins at, of the block's first run.
     steps: [usize; MAX_TAPS],
     rows: [*const T; (MAX_TAPS + 1) * MAX_PIXELS],
+    /// Where the next tile's pixels are, if they follow these.
+    ahead: [*const T; MAX_PIXELS],
 }
 
 /// Writes `first`, `first + step`, … to `MAX_PIXELS` entries from `at`.
@@ -578,6 +590,7 @@ impl<T: Factor> Table<T> {
             taps: 0,
             steps: [0; MAX_TAPS],
             rows: [std::ptr::null(); (MAX_TAPS + 1) * MAX_PIXELS],
+            ahead: [std::ptr::null(); MAX_PIXELS],
         }
     }
 
@@ -619,21 +632,15 @@ impl<T: Factor> Table<T> {
         }
     }
 
-    /// Fetches what the `count` pixels after these read under the last tap: rows are too short for the processor to
-    /// see by itself where the next ones begin.
+    /// Notes where the pixels after these read under the last tap: rows are too short for the processor to see by
+    /// itself where the next ones begin.
     #[inline(always)]
-    fn prefetch_next<S: Simd>(&self, s: S, block: &Block, count: usize) {
-        /// Bytes of a cache line.
-        const LINE: usize = 64;
+    fn look_ahead(&mut self) {
         let (Some(taps), Some(run)) = (self.taps.checked_sub(1), self.runs[..self.run_count].last()) else {
             return;
         };
-        let last = self.rows[taps * self.pixels + self.pixels - 1].wrapping_add(block.first);
-        for pixel in 1..=count {
-            for value in (0..block.run).step_by(LINE / size_of::<T>()) {
-                s.prefetch(last.wrapping_add(pixel * run.src_step + value).cast());
-            }
-        }
+        let next = self.rows[taps * self.pixels + self.pixels - 1].wrapping_add(run.src_step);
+        write_pointers(&mut self.ahead, 0, next, run.src_step);
     }
 
     /// Lays out the rows of the block's taps.

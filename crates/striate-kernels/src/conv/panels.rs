@@ -100,7 +100,7 @@ pub(super) struct Panels {
     tap_count: usize,
     pub(super) strides: WeightStrides,
     /// Written channels, of all groups.
-    dst: usize,
+    pub(super) dst: usize,
     /// Read channels of a group.
     pub(super) group_src: usize,
     /// Lanes of a group: written channels, of all folded pixels.

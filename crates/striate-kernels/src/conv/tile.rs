@@ -207,6 +207,9 @@ pub(super) struct Reduction<T> {
     pub(super) run: usize,
     /// The panel, `vectors` vectors of words a step.
     pub(super) weights: *const f32,
+    /// `ahead[pixel]`: values that are read after this tile, to be fetched meanwhile as far as the run goes; null for
+    /// none.
+    pub(super) ahead: *const *const T,
 }
 
 /// Where a tile's sums begin and end.
@@ -230,6 +233,8 @@ pub(super) struct Sink<D> {
     pub(super) residual_ld: usize,
     /// The least value to leave: 0 rectifies, −∞ leaves all.
     pub(super) floor: f32,
+    /// Whether destination and residual are fetched while the sums are made.
+    pub(super) fetch: bool,
 }
 
 /// Computes one tile with the given vectors.
@@ -273,23 +278,29 @@ unsafe fn accumulate<S: Simd, T: Factor, D: Element, const PIXELS: usize, const 
     // SAFETY: the rows hold `first + run` values and the panel `vectors` vectors for each step, by the caller's
     // contract.
     unsafe {
+        let fetches = !r.ahead.is_null() || sink.fetch;
         let mut sums = begin::<S, D, PIXELS, VECTORS>(s, sink);
         for tap in 0..r.taps {
             let mut rows = [std::ptr::null::<T>(); PIXELS];
             for p in 0..PIXELS {
                 rows[p] = (*r.rows.add(tap * PIXELS + p)).add(r.first);
             }
-            let mut weights = r.weights.add(*r.steps.add(tap) * VECTORS * S::LANES);
-            for step in 0..r.run / T::PACK {
-                let columns = load_row::<S, f32, VECTORS>(s, weights, S::LANES);
-                for p in 0..PIXELS {
-                    let value = T::splat(s, rows[p].add(step * T::PACK));
-                    for v in 0..VECTORS {
-                        sums[p][v] = T::mul_add(s, value, columns[v], sums[p][v]);
+            let weights = r.weights.add(*r.steps.add(tap) * VECTORS * S::LANES);
+            let steps = r.run / T::PACK;
+            let step_of = |step: usize| weights.add(step * VECTORS * S::LANES);
+            if fetches {
+                for first in (0..steps).step_by(LINE) {
+                    fetch::<S, T, D, PIXELS, VECTORS>(s, r, sink, tap * steps + first);
+                    for step in first..steps.min(first + LINE) {
+                        multiply::<S, T, PIXELS, VECTORS>(s, &rows, step, step_of(step), &mut sums);
                     }
                 }
-                weights = weights.add(VECTORS * S::LANES);
+            } else {
+                for step in 0..steps {
+                    multiply::<S, T, PIXELS, VECTORS>(s, &rows, step, step_of(step), &mut sums);
+                }
             }
+            let weights = step_of(steps);
             // What lies beyond an odd run may be anything: it is not read.
             if T::PACK > 1 && !r.run.is_multiple_of(T::PACK) {
                 let columns = load_row::<S, f32, VECTORS>(s, weights, S::LANES);
@@ -302,6 +313,67 @@ unsafe fn accumulate<S: Simd, T: Factor, D: Element, const PIXELS: usize, const 
             }
         }
         finish(s, sink, sums);
+    }
+}
+
+/// One step of the reduction: a word of each row times a row of weights.
+///
+/// # Safety
+/// Both must be readable.
+#[inline(always)]
+unsafe fn multiply<S: Simd, T: Factor, const PIXELS: usize, const VECTORS: usize>(
+    s: S,
+    rows: &[*const T; PIXELS],
+    step: usize,
+    weights: *const f32,
+    sums: &mut [[S::F; VECTORS]; PIXELS],
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let columns = load_row::<S, f32, VECTORS>(s, weights, S::LANES);
+        for p in 0..PIXELS {
+            let value = T::splat(s, rows[p].add(step * T::PACK));
+            for v in 0..VECTORS {
+                sums[p][v] = T::mul_add(s, value, columns[v], sums[p][v]);
+            }
+        }
+    }
+}
+
+/// Words of a cache line.
+const LINE: usize = 16;
+/// Pixels whose destination is fetched with a line of the source.
+const FETCHED: usize = 2;
+
+/// Fetches what is read or written after the line of the source at step `step` of the reduction: the caches then bring
+/// it piece by piece while the sums are made. All at once it would hold up the loads of the sums themselves.
+///
+/// # Safety
+/// As [`TileFn`].
+#[inline(always)]
+unsafe fn fetch<S: Simd, T: Factor, D: Element, const PIXELS: usize, const VECTORS: usize>(
+    s: S,
+    r: &Reduction<T>,
+    sink: &Sink<D>,
+    step: usize,
+) {
+    if !r.ahead.is_null() {
+        for p in 0..PIXELS {
+            // SAFETY: a pointer for each pixel, by the caller's contract.
+            s.prefetch(unsafe { *r.ahead.add(p) }.wrapping_add(r.first + step * T::PACK).cast());
+        }
+    }
+    if sink.fetch {
+        for p in (step / LINE * FETCHED..PIXELS).take(FETCHED) {
+            // SAFETY: the tile's pixels have indices, by the caller's contract.
+            let pixel = unsafe { *sink.pixels.add(p) };
+            for at in (0..VECTORS * S::LANES).step_by(LINE * size_of::<f32>() / size_of::<D>()) {
+                s.prefetch_to_write(sink.dst.wrapping_add(pixel * sink.dst_ld + at).cast());
+                if !sink.residual.is_null() {
+                    s.prefetch(sink.residual.wrapping_add(pixel * sink.residual_ld + at).cast());
+                }
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Isa, Simd};
 use crate::element::Bf16;
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// Proof that the processor has AVX2 and FMA.
@@ -204,6 +205,12 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn prefetch(self, address: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_to_write(self, address: *const f32) {
+        // Not `_mm_prefetch`, which becomes this instruction only where the whole program may assume it. Processors
+        // without it do nothing.
+        unsafe { asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly)) }
     }
     #[inline(always)]
     unsafe fn transpose8(self, src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {

@@ -199,6 +199,12 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
     #[inline(always)]
+    fn prefetch_to_write(self, address: *const f32) {
+        // Not `_mm_prefetch`, which becomes this instruction only where the whole program may assume it. Processors
+        // without it do nothing.
+        unsafe { asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly)) }
+    }
+    #[inline(always)]
     unsafe fn transpose8(self, src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
         unsafe { super::avx2::transpose8(src, src_ld, dst, dst_ld) }
     }

@@ -290,6 +290,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let _ = address;
     }
 
+    /// As [`prefetch`](Self::prefetch), into the L1 cache, to be written: the line is this core's own when it comes.
+    #[inline(always)]
+    fn prefetch_to_write(self, address: *const f32) {
+        let _ = address;
+    }
+
     /// Transposes a block of 8 × 8: `dst[j · dst_ld + i]` = `src[i · src_ld + j]`.
     ///
     /// # Safety

@@ -391,6 +391,7 @@ impl Multiply<'_> {
                     first: 0,
                     run,
                     weights: packed[plan.panels.step(panel, point * run)..].as_ptr(),
+                    ahead: std::ptr::null(),
                 };
                 let sink = Sink {
                     pixels: pixels.as_ptr(),
@@ -402,6 +403,7 @@ impl Multiply<'_> {
                     residual: std::ptr::null(),
                     residual_ld: 0,
                     floor: f32::NEG_INFINITY,
+                    fetch: false,
                 };
                 tile_fn::<S, f32, f32>(to - from, panel.vectors)(s, &reduction, &sink);
             }
