@@ -416,12 +416,11 @@ impl<A: Element, T: Factor, D: Element> Kernel for Task<'_, A, T, D> {
                     let (from, to) = (tile * pixels / tiles, (tile + 1) * pixels / tiles);
                     table.place(gather, outer, start + from, to - from, &source);
                     table.lay(gather, block, &source, self.call.zeros.as_ptr().cast());
-                    let ahead = gather.prefetch && tile + 1 < tiles;
-                    if ahead {
+                    if gather.prefetch && tile + 1 < tiles {
                         table.look_ahead();
                     }
                     for panel in 0..self.panels.len() {
-                        self.tile(s, &table, block, panel, done + from, stage, ahead && panel == 0);
+                        self.tile(s, &table, block, panel, done + from, stage);
                     }
                 }
                 done += pixels;
@@ -468,7 +467,6 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
         index: usize,
         pixel: usize,
         stage: Stage,
-        ahead: bool,
     ) {
         let (gather, call, panel) = (self.gather, self.call, &self.panels[index]);
         let weights = gather.panels.step(panel, block.first / gather.pack);
@@ -479,7 +477,7 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
             first: block.first + panel.src_channel,
             run: block.run,
             weights: call.packed[weights..].as_ptr(),
-            ahead: if ahead { table.ahead.as_ptr() } else { std::ptr::null() },
+            ahead: if index == 0 { table.ahead() } else { std::ptr::null() },
         };
         let (width, tail) = (panel.vectors * S::LANES, panel.tail(S::LANES));
         let bias = call.bias.map_or(std::ptr::null(), |bias| bias[panel.dst_channel..].as_ptr());
@@ -567,8 +565,8 @@ struct Table<T> {
     /// The step of the reduction each begins at, of the block's first run.
     steps: [usize; MAX_TAPS],
     rows: [*const T; (MAX_TAPS + 1) * MAX_PIXELS],
-    /// Where the next tile's pixels are, if they follow these.
-    ahead: [*const T; MAX_PIXELS],
+    /// Where the next tile's pixels are, if it is known.
+    ahead: Option<[*const T; MAX_PIXELS]>,
 }
 
 /// Writes `first`, `first + step`, … to `MAX_PIXELS` entries from `at`.
@@ -590,7 +588,7 @@ impl<T: Factor> Table<T> {
             taps: 0,
             steps: [0; MAX_TAPS],
             rows: [std::ptr::null(); (MAX_TAPS + 1) * MAX_PIXELS],
-            ahead: [std::ptr::null(); MAX_PIXELS],
+            ahead: None,
         }
     }
 
@@ -604,6 +602,7 @@ impl<T: Factor> Table<T> {
         };
         let (mut line, mut col) = (position / cols.lines, position % cols.lines);
         self.pixels = pixels;
+        self.ahead = None;
         self.run_count = 0;
         let mut placed = 0;
         while placed < pixels {
@@ -639,8 +638,14 @@ impl<T: Factor> Table<T> {
         let (Some(taps), Some(run)) = (self.taps.checked_sub(1), self.runs[..self.run_count].last()) else {
             return;
         };
-        let next = self.rows[taps * self.pixels + self.pixels - 1].wrapping_add(run.src_step);
-        write_pointers(&mut self.ahead, 0, next, run.src_step);
+        let last = self.rows[taps * self.pixels + self.pixels - 1];
+        self.ahead = Some(std::array::from_fn(|index| last.wrapping_add((index + 1) * run.src_step)));
+    }
+
+    /// Where the next tile's pixels are, null if that is unknown.
+    #[inline(always)]
+    fn ahead(&self) -> *const *const T {
+        self.ahead.as_ref().map_or(std::ptr::null(), |pointers| pointers.as_ptr())
     }
 
     /// Lays out the rows of the block's taps.
