@@ -209,6 +209,7 @@ impl<'a> Site<'a> {
                 one(naive::softmax::forward(space, self.src(0), self.ty(0).elements()))
             }
             Op::BatchNorm(op) => self.batch_norm(op),
+            Op::Normalize(_) => self.normalize(),
             Op::LocalResponseNorm(op) => {
                 let norm = LocalResponseNorm { size: op.size, alpha: op.alpha, beta: op.beta, k: op.k };
                 one(naive::lrn::forward(&norm, self.shape(0)?, self.src(0)))
@@ -343,6 +344,13 @@ impl<'a> Site<'a> {
         );
         let inv_std = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
         Ok(vec![dst, mean, inv_std, new_mean, new_variance])
+    }
+
+    fn normalize(&self) -> Results {
+        let [scale, shift, mean, inv_std] = [1, 2, 3, 4].map(|index| self.src(index));
+        let slope: Vec<f64> = scale.iter().zip(inv_std).map(|(scale, inv_std)| scale * inv_std).collect();
+        let by = [mean, &vec![1.0; mean.len()], &slope, shift];
+        Ok(vec![naive::batch_norm::normalize(self.shape(0)?, self.src(0), by, 0.0)])
     }
 
     /// The mask is the kernel's own: applied to ones, it shows itself. It counts elements as they lie in memory,

@@ -128,7 +128,29 @@ pub(crate) fn units(graph: &Graph) -> Vec<Unit> {
         placed.push((id, unit));
     }
     place_updates(graph, &mut placed, &made_by);
-    placed.into_iter().map(|(_, unit)| unit).collect()
+    without_unread(graph, placed.into_iter().map(|(_, unit)| unit).collect())
+}
+
+/// Leaves out the units whose results nobody reads: a gate computes again what it would else have read.
+fn without_unread(graph: &Graph, mut units: Vec<Unit>) -> Vec<Unit> {
+    let viewed = viewed_values(graph);
+    let mut wanted: Vec<bool> = vec![false; graph.value_count()];
+    for output in graph.outputs() {
+        wanted[viewed[output.value.index()].index()] = true;
+    }
+    for (_, node) in graph.nodes().filter(|(_, node)| node.op.is_leaf()) {
+        node.outputs.iter().for_each(|value| wanted[value.index()] = true);
+    }
+    let mut is_read: Vec<bool> = Vec::new();
+    for unit in units.iter().rev() {
+        let read = unit.writes.iter().any(|value| wanted[viewed[value.index()].index()]);
+        is_read.push(read);
+        for value in unit.reads.iter().filter(|_| read) {
+            wanted[viewed[value.index()].index()] = true;
+        }
+    }
+    units.retain(|_| is_read.pop().expect("one for each unit"));
+    units
 }
 
 /// Whether an operation's kernel can take a normalisation, an addition and a ReLU along.
@@ -136,7 +158,7 @@ fn takes_chain(op: &Op) -> [bool; 3] {
     match op {
         Op::Conv2d(_) | Op::Linear(_) => [true, true, true],
         Op::Conv2dBackwardData(_) => [false, true, false],
-        Op::BatchNorm(BatchNorm { training: true, .. }) => [false, true, true],
+        Op::BatchNorm(BatchNorm { training: true, .. }) | Op::Normalize(_) => [false, true, true],
         Op::Binary(_) => [false, false, true],
         _ => [false; 3],
     }
@@ -229,9 +251,14 @@ fn gates(graph: &Graph, readers: &[Vec<NodeId>]) -> HashMap<NodeId, (NodeId, Gat
             let Node { op, inputs, .. } = graph.node(graph.producer(y));
             let z = *inputs.first().filter(|_| *op == relu)?;
             let Node { op, inputs, outputs, .. } = graph.node(graph.producer(z));
-            let is_same = matches!(op, Op::BatchNorm(_))
+            let statistics = match op {
+                Op::BatchNorm(_) => outputs.get(1..),
+                Op::Normalize(_) => inputs.get(3..),
+                _ => None,
+            };
+            let is_same = outputs[0] == z
                 && inputs[..2] == [x, scale]
-                && outputs[..] == [z, mean, inv_std];
+                && statistics == Some([mean, inv_std].as_slice());
             is_same.then(|| inputs[2])
         };
         let by = norm_bias().map_or(GatedBy::Relu(y), GatedBy::Norm);

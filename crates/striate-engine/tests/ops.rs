@@ -68,6 +68,11 @@ fn layers_equal_the_interpreter() {
 }
 
 #[test]
+fn normalizations_equal_the_interpreter() {
+    check_all(normalizations(), everywhere);
+}
+
+#[test]
 fn fused_and_shared_values_equal_the_interpreter() {
     check_all(in_both_modes(compositions()), everywhere);
 }

@@ -17,6 +17,7 @@ mod init;
 mod legalise;
 pub mod notation;
 pub mod ops;
+mod recompute;
 pub mod training;
 mod types;
 
@@ -25,4 +26,5 @@ pub use error::{GraphErrors, MAX_ELEMENTS, MAX_SIDE, NodeError, Problem};
 pub use graph::{Graph, Node, NodeId, Output, Value};
 pub use init::{Fan, Init, fans};
 pub use legalise::legalise;
+pub use recompute::{Recompute, recompute};
 pub use types::{DType, Type};

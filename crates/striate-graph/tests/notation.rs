@@ -189,7 +189,7 @@ fn every_layer_operation_is_printed_and_reads_back() {
     let graph = all_layers();
     round_trip(&graph);
     let covered: BTreeSet<&str> = graph.nodes().map(|(_, node)| node.op.variant()).collect();
-    let other = ["CrossEntropy", "BceWithLogits", "MeanSquaredError", "SgdUpdate"];
+    let other = ["Normalize", "CrossEntropy", "BceWithLogits", "MeanSquaredError", "SgdUpdate"];
     let layers: BTreeSet<&str> = Op::NAMES
         .iter()
         .copied()

@@ -292,6 +292,7 @@ fn knows(site: &Site) -> bool {
         // Other modes add up.
         Op::PadBackward(op) if op.pad.mode != PadMode::Zeros => false,
         Op::BatchNorm(_)
+        | Op::Normalize(_)
         | Op::BatchNormBackward(_)
         | Op::MaxPool2d(_)
         | Op::MaxPool2dBackward(_)
@@ -308,7 +309,8 @@ fn knows(site: &Site) -> bool {
         | Op::Pad(_)
         | Op::PadBackward(_) => {
             // Parameters and statistics of channels apart, all are maps.
-            let of_channels = matches!(site.node.op, Op::BatchNorm(_) | Op::BatchNormBackward(_));
+            let of_channels =
+                matches!(site.node.op, Op::BatchNorm(_) | Op::Normalize(_) | Op::BatchNormBackward(_));
             let values = site.unit.reads.iter().chain(&site.unit.writes);
             all_narrow(&mut values.filter(|value| !of_channels || site.ty(**value).batched))
         }
@@ -356,6 +358,7 @@ fn kernel(site: &Site) -> Result<Lowered, String> {
 
         Op::BatchNorm(op) if op.training => of_maps!(norm::batch_norm_training, site, op),
         Op::BatchNorm(op) => of_maps!(norm::batch_norm, site, op),
+        Op::Normalize(_) => of_maps!(norm::normalize, site),
         Op::BatchNormBackward(_) => of_maps!(norm::batch_norm_backward, site),
         Op::LocalResponseNorm(op) => norm::lrn(site, op),
         Op::LocalResponseNormBackward(op) => norm::lrn_backward(site, &op.norm),

@@ -45,6 +45,25 @@ pub(super) fn batch_norm_training<E: Element>(site: &Site, op: &BatchNorm) -> Re
     .with_workspace(workspace))
 }
 
+/// Normalisation by given statistics, with an addition and a ReLU where they follow: the second half of
+/// [`batch_norm_training`], by the same kernel, so that the results are the same bits.
+pub(super) fn normalize<E: Element>(site: &Site) -> Result<Lowered, String> {
+    let (src, dst) = (site.input(0), site.result());
+    let norm = batch_norm::BatchNorm { pixels: src.rows(), channels: src.channels(), epsilon: 0.0 };
+    let residual = site.unit.chain.residual.map(|value| (site.place)(value));
+    let relu = site.unit.chain.relu;
+    let mut reads = site.inputs();
+    reads.extend(residual);
+    let describe = site.with_chain("kept statistics".into());
+    Ok(Lowered::new(describe, reads, vec![dst], move |f| {
+        let [scale, bias, mean, inv_std] = [1, 2, 3, 4].map(|index| f.src_slice(index));
+        let by = Normalizer { mean, inv_std, scale, bias };
+        let epilogue = Epilogue { residual: residual.map(|_| f.src::<E>(5)), relu };
+        norm.normalize(&f.cx, f.src(0), by, epilogue, f.dst(0), f.workspace());
+    })
+    .with_workspace(src.channels()))
+}
+
 /// The gradients of a normalisation, and before it of the ReLU behind it where the unit takes that along.
 pub(super) fn batch_norm_backward<E: Element>(site: &Site) -> Result<Lowered, String> {
     let place = site.place;

@@ -194,6 +194,32 @@ fn pointwise() -> Vec<Case> {
     .concat_cases()
 }
 
+/// Normalisations by given statistics, alone and with what one kernel computes with them; they have no gradient.
+pub(crate) fn normalizations() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (index, dims) in [&[3usize, 4, 5] as &[usize], &[6], &[17, 2, 3]].into_iter().enumerate() {
+        for chain in ["alone", "relu", "add, relu"] {
+            cases.push(net(format!("normalize {index}, {chain}"), |net| {
+                let x = net.input("x", dims);
+                let mut inputs = vec![x];
+                for name in ["scale", "shift", "mean", "inv_std"] {
+                    inputs.push(net.parameter(name, [dims[0]], Role::Bias, Init::ZEROS));
+                }
+                let y = net.apply(Normalize, &inputs);
+                [match chain {
+                    "relu" => net.relu(y),
+                    "add, relu" => {
+                        let sum = net.add(y, x);
+                        net.relu(sum)
+                    }
+                    _ => y,
+                }]
+            }));
+        }
+    }
+    cases
+}
+
 fn moving() -> Vec<Case> {
     let reshapes: [(&[usize], &[usize]); 7] = [
         (&[3, 2, 4], &[]),

@@ -46,6 +46,13 @@ impl BatchNorm {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormBackward;
 
+/// Normalisation by given statistics, which changes nothing else: a training batch norm computed again.
+///
+/// # Shapes
+/// Inputs: src N×C×H×W (or N×C), γ, β, mean, inv_std = 1/√(σ² + ε) (C each). Output: as src.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalize;
+
 impl Operation for BatchNorm {
     fn kind(&self) -> &'static str {
         "batch_norm"
@@ -95,6 +102,23 @@ impl Operation for BatchNorm {
         let inputs = [cx.input(0), cx.input(1), cx.output(1), cx.output(2), cx.d_output(0)];
         let outputs = cx.emit(BatchNormBackward, &inputs);
         Ok(vec![Some(outputs[0]), Some(outputs[1]), Some(outputs[2]), None, None])
+    }
+}
+
+impl Operation for Normalize {
+    fn kind(&self) -> &'static str {
+        "normalize"
+    }
+    fn infer(&self, inputs: &[&Type], problems: &mut Vec<Problem>) -> Option<Vec<Type>> {
+        let [src, rest @ ..] = expect::inputs::<5>(inputs, "an input, γ, β, mean and inv_std", problems)?;
+        let channel = Type::single([*src.dims.first()?]);
+        for (what, ty) in ["scale", "shift", "mean", "inv_std"].into_iter().zip(rest) {
+            expect::ty(what, ty, channel.clone(), problems);
+        }
+        Some(vec![src.clone()])
+    }
+    fn is_in_place(&self) -> bool {
+        true
     }
 }
 

@@ -30,7 +30,7 @@ pub mod upsample;
 pub mod window;
 
 pub use activation::{Activation, ActivationBackward, ActivationKind};
-pub use batch_norm::{BatchNorm, BatchNormBackward};
+pub use batch_norm::{BatchNorm, BatchNormBackward, Normalize};
 pub use binary::{Binary, BinaryKind, Scale};
 pub use concat::Concat;
 pub use conv_transpose2d::ConvTranspose2d;
@@ -145,6 +145,8 @@ operations! {
     MaxPool2d, AvgPool2d, GlobalPool,
     Activation, Softmax, BatchNorm, LocalResponseNorm, Dropout,
     Reshape, Binary, Scale, Concat, Slice, Pad, Upsample, Reduce, Expand,
+    // layers computed again
+    Normalize,
     // losses
     CrossEntropy, BceWithLogits, MeanSquaredError,
     // gradients
