@@ -45,6 +45,21 @@ pub(crate) struct Machine {
     pub(crate) algorithm: Option<Algorithm>,
 }
 
+/// What training trades time for memory with.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// What training computes again instead of keeping it until the gradients need it: nothing; what is cheap
+    /// (normalisations, activations, sums); or whole blocks between a few kept maps, convolutions included: the least
+    /// memory, about a third more time. Results are the same to the last bit [default: none]
+    #[arg(
+        long,
+        value_name = "none|cheap|blocks",
+        value_parser = str::parse::<Recompute>,
+        help_heading = "Machine"
+    )]
+    pub(crate) recompute: Option<Recompute>,
+}
+
 impl Machine {
     /// The number of threads.
     pub(crate) fn threads(&self) -> usize {

@@ -16,7 +16,7 @@ use striate::train::trainer::TrainError;
 
 use crate::failure::{Failure, Result};
 use crate::network::NetworkArgs;
-use crate::options::{Format, Machine, positive, write_json};
+use crate::options::{Format, Machine, Memory, positive, write_json};
 use crate::progress::Progress;
 use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
 
@@ -33,6 +33,8 @@ pub(crate) struct Train {
     recipe: Recipe,
     #[command(flatten)]
     machine: Machine,
+    #[command(flatten)]
+    memory: Memory,
     /// The run's folder [default: runs/NETWORK-DATA-N with the first free number N]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     run: Option<PathBuf>,
@@ -260,6 +262,7 @@ impl Train {
             (&mut config.isa, self.machine.isa.map(Isa::name)),
             (&mut config.precision, self.machine.precision.map(Precision::name)),
             (&mut config.algorithm, self.machine.algorithm.map(Algorithm::name)),
+            (&mut config.recompute, self.memory.recompute.map(Recompute::name)),
         ];
         for (setting, name) in asked {
             if let Some(name) = name {

@@ -4,8 +4,8 @@ use clap::Args;
 use serde::Serialize;
 use std::time::Instant;
 use striate::engine::Buffer;
-use striate::graph::DType;
 use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
+use striate::graph::{DType, recompute};
 use striate::kernels::Element;
 use striate::kernels::rng::{Purpose, Rng};
 use striate::prelude::*;
@@ -13,7 +13,7 @@ use striate::train::evaluate::classifier_shape;
 
 use crate::failure::{Failure, Result};
 use crate::network::{NetworkArgs, Wish};
-use crate::options::{Machine, positive};
+use crate::options::{Machine, Memory, positive};
 use crate::tuning;
 
 /// A network, how it is run, and on what.
@@ -26,6 +26,8 @@ pub(crate) struct Workload {
     pub(crate) batch: usize,
     #[command(flatten)]
     pub(crate) machine: Machine,
+    #[command(flatten)]
+    memory: Memory,
     /// Measure the algorithms that each convolution can choose from and take the fastest; choices are kept for the next
     /// time. Results then depend, in their last bits, on what was measured
     #[arg(long, help_heading = "Machine")]
@@ -114,11 +116,18 @@ impl Workload {
 
     fn plan_of(&self, graph: Graph, task: Task) -> Result<(String, Plan)> {
         let work = match task {
+            Task::Infer if self.memory.recompute.is_some() => {
+                let failure = Failure::usage("--recompute spares memory in training alone");
+                return Err(
+                    failure.advise("leave it out, or measure training: `bench train`, `plan --train`")
+                );
+            }
             Task::Infer => graph.inference(),
             Task::Train => {
                 classifier_shape(&graph)?;
                 let sgd = Sgd { weight_decay: 5e-4, ..Sgd::default() };
-                training::classifier(&graph, &ClassifierTraining { sgd, ..Default::default() })?
+                let step = training::classifier(&graph, &ClassifierTraining { sgd, ..Default::default() })?;
+                recompute(&step, self.memory.recompute.unwrap_or_default())
             }
         };
         let options = self.machine.plan(self.batch);

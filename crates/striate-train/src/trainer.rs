@@ -23,7 +23,7 @@ use striate_graph::notation::{self, NotationErrors, PrintError};
 use striate_graph::training::{
     self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, STEP, Sgd,
 };
-use striate_graph::{Graph, GraphErrors};
+use striate_graph::{Graph, GraphErrors, Recompute, recompute};
 use striate_interop::tensor_file::{TensorFile, TensorFileError};
 
 /// Everything a run's result depends on; saved in its folder.
@@ -63,10 +63,17 @@ pub struct TrainConfig {
     /// The algorithm of convolutions, by name.
     #[serde(default = "any_algorithm")]
     pub algorithm: String,
+    /// What is computed again instead of being kept, by name; it changes no result.
+    #[serde(default = "no_recomputation")]
+    pub recompute: String,
 }
 
 fn full_precision() -> String {
     Precision::F32.name().into()
+}
+
+fn no_recomputation() -> String {
+    Recompute::None.name().into()
 }
 
 fn any_algorithm() -> String {
@@ -97,6 +104,7 @@ impl TrainConfig {
             isa: Isa::best().name().to_string(),
             precision: full_precision(),
             algorithm: any_algorithm(),
+            recompute: no_recomputation(),
         })
     }
 }
@@ -123,6 +131,7 @@ impl TrainConfig {
         if nesterov && momentum == 0.0 {
             return Err(ConfigError::Nesterov);
         }
+        self.recompute()?;
         self.plan(1).map(|_| ())
     }
 
@@ -136,6 +145,11 @@ impl TrainConfig {
             precision: self.precision.parse().map_err(unknown)?,
             algorithm: self.algorithm.parse().map_err(unknown)?,
         })
+    }
+
+    /// What is computed again.
+    fn recompute(&self) -> Result<Recompute, ConfigError> {
+        self.recompute.parse().map_err(|text| ConfigError::Unknown { text })
     }
 
     /// The instruction set, where this processor has it.
@@ -177,7 +191,7 @@ pub enum ConfigError {
         "Nesterov's form of momentum is asked for, but momentum is 0; set it above 0, or leave Nesterov out"
     )]
     Nesterov,
-    /// A precision or an algorithm that there is not.
+    /// A precision, an algorithm or a recomputation that there is not.
     #[error("{text}")]
     Unknown {
         /// Which, and what there is.
@@ -427,7 +441,7 @@ impl Trainer {
             decay_all: true,
         };
         let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, ..Default::default() };
-        let training = training::classifier(&network, &how)?;
+        let training = recompute(&training::classifier(&network, &how)?, config.recompute()?);
         let plan = config.plan(threads)?;
         let mut session = Session::new(Plan::new(&training, plan)?)?;
         session.set_seed(config.seed);

@@ -88,6 +88,20 @@ fn threads_leave_no_trace() {
     assert_eq!(bytes(&one), bytes(&two));
 }
 
+#[test]
+fn recomputation_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = train(&folder.path().join("none"), 1);
+    for level in ["cheap", "blocks"] {
+        let config = || TrainConfig { recompute: level.into(), ..config() };
+        let run = RunFolder::create(&folder.path().join(level), &config()).unwrap();
+        let report = trainer(config(), run, 2).unwrap().run(&mut |_| {}).unwrap();
+        assert!(bytes(&report) == bytes(&kept), "{level}: the model differs");
+    }
+    let unknown = TrainConfig { recompute: "everything".into(), ..config() };
+    assert!(unknown.check().unwrap_err().to_string().contains("none, cheap or blocks"));
+}
+
 /// Stops a run as a kill does, without any farewell, after `step`: a panic out of the observer, caught here.
 fn interrupt(folder: RunFolder, step: u64) {
     let mut trainer = trainer(config(), folder, 1).unwrap();

@@ -29,7 +29,7 @@ pub mod prelude {
     pub use striate_graph::ops::{
         ActivationKind, AvgPool2d, BatchNorm, Conv2d, ConvTranspose2d, Linear, LocalResponseNorm, MaxPool2d,
     };
-    pub use striate_graph::{Builder, Fan, Graph, Init, Value, analysis, notation};
+    pub use striate_graph::{Builder, Fan, Graph, Init, Recompute, Value, analysis, notation};
     pub use striate_train::augment::Augment;
     pub use striate_train::data::{self, Dataset, Samples, Split};
     pub use striate_train::evaluate::{Evaluator, Predictor};

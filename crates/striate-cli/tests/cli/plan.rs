@@ -51,6 +51,17 @@ fn winograd_can_be_turned_off() {
 }
 
 #[test]
+fn recomputation_spares_memory_in_training_alone() {
+    let arena = |level: &str| {
+        let args = ["plan", "resnet20-cifar", "--train", "--batch", "8", "--recompute", level];
+        json(Path::new(HERE), &args)["arena_bytes"].as_u64().unwrap()
+    };
+    assert!(arena("blocks") < arena("cheap") && arena("cheap") < arena("none"));
+    let refused = fails(Path::new(HERE), 2, &["plan", "lenet5", "--recompute", "cheap"]);
+    assert_contains(&refused, &["--recompute", "plan --train"]);
+}
+
+#[test]
 fn measured_choices_are_kept() {
     let cache = tempdir().unwrap();
     let plan = || {
