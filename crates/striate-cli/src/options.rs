@@ -32,7 +32,7 @@ pub(crate) struct Machine {
     /// Threads that compute; they change the time a result takes, never the result [default: all processors]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// The strongest instruction set to use: scalar, avx2, avx512 or avx512bf16 [default: the best this processor has]
+    /// The strongest instruction set to use: scalar, neon, avx2, avx512 or avx512bf16 [default: the best this processor has]
     #[arg(long, value_parser = isa)]
     pub(crate) isa: Option<Isa>,
     /// What activations are stored and multiplied in: f32, or bf16 for half the memory and, where the processor has

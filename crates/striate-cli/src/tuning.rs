@@ -86,6 +86,8 @@ fn processor() -> String {
         let line = info.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
         line.and_then(|line| line.split(':').nth(1)).map(str::trim).unwrap_or_default().to_string()
     };
-    let name = [of("model name"), of("cpu family"), of("model")].join(" ");
-    if name.trim().is_empty() { std::env::consts::ARCH.into() } else { name }
+    // The first three on x86, the last two on ARM.
+    let keys = ["model name", "cpu family", "model", "CPU implementer", "CPU part"];
+    let known: Vec<String> = keys.map(of).into_iter().filter(|value| !value.is_empty()).collect();
+    if known.is_empty() { std::env::consts::ARCH.into() } else { known.join(" ") }
 }

@@ -54,7 +54,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
         ("--momentum", "1", "below 1"),
         ("--schedule", "cosin", "did you mean cosine?"),
         ("--augment", "digit", "did you mean digits?"),
-        ("--isa", "sse", "scalar, avx2, avx512 or avx512bf16"),
+        ("--isa", "sse", "scalar, neon, avx2, avx512 or avx512bf16"),
         ("--threads", "0", "0"),
     ] {
         let text = fails(here, 2, &["train", "mlp", &format!("{option}={value}")]);

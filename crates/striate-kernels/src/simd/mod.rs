@@ -9,19 +9,26 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use portable::Portable;
 
-/// An instruction set that kernels exist for, weakest first.
+/// An instruction set that kernels exist for, weakest first: shortest vectors first, also across architectures, so
+/// that a cap names the best of any processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Whatever the compiler makes of plain Rust for the target's baseline.
     Scalar,
+    /// 64-bit ARM with NEON: 4 floats a vector, 32 vectors.
+    Neon,
     /// x86-64 with AVX2 and FMA: 8 floats a vector, 16 vectors.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL: 16 floats a vector, 32 vectors.
@@ -33,19 +40,21 @@ pub enum Isa {
 
 impl Isa {
     /// All instruction sets, weakest first.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
 
     /// Whether this processor has it.
     pub fn is_present(self) -> bool {
         match self {
             Isa::Scalar => true,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Neon::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Avx512::<false>::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16 => Avx512::<true>::detect().is_some(),
-            #[cfg(not(target_arch = "x86_64"))]
+            // Those of other architectures.
             _ => false,
         }
     }
@@ -68,7 +77,7 @@ impl Isa {
     /// Floating-point operations of a cycle with two multiply-add units, as cost estimates assume.
     pub fn flops_per_cycle(self) -> f64 {
         match self {
-            Isa::Scalar => 16.0,
+            Isa::Scalar | Isa::Neon => 16.0,
             Isa::Avx2 => 32.0,
             Isa::Avx512 | Isa::Avx512Bf16 => 64.0,
         }
@@ -78,6 +87,7 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Bf16 => "avx512bf16",
@@ -96,7 +106,7 @@ impl FromStr for Isa {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|isa| isa.name() == text).ok_or_else(|| {
-            format!("unknown instruction set '{text}': choose scalar, avx2, avx512 or avx512bf16")
+            format!("unknown instruction set '{text}': choose scalar, neon, avx2, avx512 or avx512bf16")
         })
     }
 }
@@ -378,6 +388,15 @@ pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
                 || kernel.run(simd),
             );
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa >= Isa::Neon
+        && let Some(simd) = Neon::detect()
+    {
+        return simd.vectorize(
+            #[inline(always)]
+            || kernel.run(simd),
+        );
     }
     let _ = isa;
     kernel.run(Portable)

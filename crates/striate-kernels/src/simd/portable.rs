@@ -126,7 +126,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn mul_add(self, a: F, b: F, c: F) -> F {
-        if cfg!(target_feature = "fma") {
+        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
             return std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]));
         }
         // A fused multiply-add without the instruction is a slow library call; products of two f32 are
