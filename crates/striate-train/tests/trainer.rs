@@ -94,7 +94,7 @@ fn recomputation_leaves_no_trace() {
     let kept = train(&folder.path().join("none"), 1);
     for level in ["cheap", "blocks"] {
         let config = || TrainConfig { recompute: level.into(), ..config() };
-        let run = RunFolder::create(&folder.path().join(level), &config()).unwrap();
+        let run = RunFolder::create(folder.path().join(level), &config()).unwrap();
         let report = trainer(config(), run, 2).unwrap().run(&mut |_| {}).unwrap();
         assert!(bytes(&report) == bytes(&kept), "{level}: the model differs");
     }
