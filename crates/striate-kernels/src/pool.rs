@@ -61,6 +61,22 @@ impl Pool2dGeometry {
         if self.c <= 8 { cx.isa.min(Isa::Avx2) } else { cx.isa }
     }
 
+    /// The windows of a row, from the left, whose vectors of channels can be read and written in whole, of maps that are
+    /// dense or not: lanes beyond few channels are then the next pixels', which are written later. This spares narrow maps
+    /// the masks, which are slow.
+    fn whole_windows<S: Simd>(&self, dense: bool) -> usize {
+        if self.c.is_multiple_of(S::LANES) {
+            return self.ow;
+        }
+        if self.c > S::LANES || !dense {
+            return 0;
+        }
+        let pixels = S::LANES.div_ceil(self.c);
+        let inside =
+            (self.iw + self.pl + 1).checked_sub(pixels + self.kw).map_or(0, |room| room / self.sw + 1);
+        (self.ow + 1).saturating_sub(pixels).min(inside)
+    }
+
     fn assert_fit<E>(&self, src: &[E], src_ld: usize, dst: &[E], dst_ld: usize) {
         assert_fits("src", src, volume([self.n, self.ih, self.iw]), self.c, src_ld);
         assert_fits("dst", dst, volume([self.n, self.oh, self.ow]), self.c, dst_ld);
@@ -240,14 +256,14 @@ pub fn average_backward<E: Element>(
     backward(cx, g, Average { count_include_pad }, d_dst, d_src);
 }
 
-/// How a window becomes one value, a vector of channels at a time: first each of its columns, then the columns from
-/// left to right.
+/// How a window becomes one value, a vector of channels at a time: element by element in reading order; or, where windows
+/// share columns, first each of the columns, then these from left to right.
 trait Pooling: Copy + Sync {
     /// What is known of the elements seen so far.
     type State<S: Simd>: Copy;
     /// Of none, the first of which would be `tap`.
     fn start<S: Simd>(self, s: S, tap: usize) -> Self::State<S>;
-    /// Of one more, further down a column.
+    /// Of one more, further down a column or on in reading order.
     fn take<S: Simd>(self, s: S, state: Self::State<S>, x: S::F, tap: usize) -> Self::State<S>;
     /// Of a window's first columns and of the one that follows them, `column`, whose taps were counted as if it were
     /// column 0.
@@ -477,21 +493,57 @@ impl<P: Pooling, E: Element> Forward<'_, P, E> {
         }
     }
 
-    /// Pools some channels of any windows.
+    /// Pools some channels of any windows, each element as it comes in reading order.
     #[inline(always)]
     fn apart<S: Simd>(&self, s: S, windows: &WindowRow, channels: Range<usize>) {
-        let (g, pooling, first) = (self.g, self.pooling, windows.ys.start * self.g.kw);
-        for ox in 0..g.ow {
-            let (taps, xs) = self.columns(ox);
-            let scale = pooling.scale(g, windows.oy, ox);
-            for (_, c, len) in vectors::<S>(&channels) {
-                let mut state = pooling.start(s, first + taps.start);
-                for (k, x) in taps.clone().zip(xs.clone()) {
-                    state = pooling.join(s, state, self.column(s, windows, x, c, len), k);
-                }
-                self.write(s, (windows.row, ox), (c, len), state, scale);
+        let whole = self.g.whole_windows::<S>(self.src.ld == self.g.c && self.dst_ld == self.g.c);
+        for ox in 0..whole {
+            for c in channels.clone().step_by(S::LANES) {
+                self.pool(s, windows, ox, (c, S::LANES));
             }
         }
+        for ox in whole..self.g.ow {
+            for (_, c, len) in vectors::<S>(&channels) {
+                self.pool(s, windows, ox, (c, len));
+            }
+        }
+    }
+
+    /// Pools `len` channels from `c` on of one window.
+    #[inline(always)]
+    fn pool<S: Simd>(&self, s: S, windows: &WindowRow, ox: usize, channels: (usize, usize)) {
+        let (taps, xs) = self.columns(ox);
+        let scale = self.pooling.scale(self.g, windows.oy, ox);
+        let state = match (windows.ys.len(), taps.len()) {
+            // Unrolled: the window of most networks.
+            (2, 2) => self.window(s, windows, [2, 2], (xs.start, taps.start), channels),
+            (rows, columns) => self.window(s, windows, [rows, columns], (xs.start, taps.start), channels),
+        };
+        self.write(s, (windows.row, ox), channels, state, scale);
+    }
+
+    /// The state of `len` channels from `c` on after some rows and columns of a window, the first of the latter at
+    /// column `x` of the map and `tap` of the window.
+    #[inline(always)]
+    fn window<S: Simd>(
+        &self,
+        s: S,
+        windows: &WindowRow,
+        [rows, columns]: [usize; 2],
+        (x, tap): (usize, usize),
+        (c, len): (usize, usize),
+    ) -> P::State<S> {
+        let first = windows.ys.start * self.g.kw + tap;
+        let mut state = self.pooling.start(s, first);
+        for row in 0..rows {
+            for column in 0..columns {
+                let at = windows.first + (row * self.g.iw + x + column) * self.src.ld + c;
+                // SAFETY: elements of the map.
+                let value = unsafe { s.load_up_to(self.src.data.as_ptr().add(at), len) };
+                state = self.pooling.take(s, state, value, first + row * self.g.kw + column);
+            }
+        }
+        state
     }
 
     /// The state of `len` channels from `c` on after a window's rows of column `x`.
@@ -509,7 +561,8 @@ impl<P: Pooling, E: Element> Forward<'_, P, E> {
         state
     }
 
-    /// Writes `len` channels from `c` on of output column `ox` of row `row`.
+    /// Writes `len` channels from `c` on of output column `ox` of row `row`; from left to right where `len` is more than
+    /// there are.
     #[inline(always)]
     fn write<S: Simd>(
         &self,
@@ -520,7 +573,6 @@ impl<P: Pooling, E: Element> Forward<'_, P, E> {
         scale: f32,
     ) {
         let g = self.g;
-        let len = if self.dst_ld == g.c { lanes::<S>(g.c, g.ow - ox, len) } else { len };
         let pixel = row * g.ow + ox;
         // SAFETY: the task's own output.
         unsafe {
@@ -530,29 +582,15 @@ impl<P: Pooling, E: Element> Forward<'_, P, E> {
     }
 }
 
-/// How many lanes to write of a dense pixel of `channels`, with `pixels` left in its row: lanes beyond few channels may
-/// be written where the next pixels overwrite them. This spares narrow maps the masks.
-#[inline(always)]
-fn lanes<S: Simd>(channels: usize, pixels: usize, len: usize) -> usize {
-    if channels < S::LANES && pixels * channels >= S::LANES { S::LANES } else { len }
-}
-
 /// How a window's gradient is shared among its elements.
 trait Unpooling: Copy + Sync {
-    /// What the element under `tap` gets of a window's gradient. `at` is the first channel's place among all outputs,
-    /// `len` how many lanes count.
+    /// What a window remembers, for `len` channels from place `at` among all outputs on.
     ///
     /// # Safety
     /// There are so many outputs.
-    unsafe fn part<S: Simd>(
-        self,
-        s: S,
-        gradient: S::F,
-        scale: f32,
-        at: usize,
-        len: usize,
-        tap: usize,
-    ) -> S::F;
+    unsafe fn memory<S: Simd>(self, s: S, at: usize, len: usize) -> S::F;
+    /// What the element under `tap` gets of a window's gradient, times the window's `scale`.
+    fn part<S: Simd>(self, s: S, gradient: S::F, memory: S::F, scale: f32, tap: usize) -> S::F;
     /// What the window's gradient is multiplied with.
     fn scale(self, g: &Pool2dGeometry, oy: usize, ox: usize) -> f32;
 }
@@ -564,9 +602,12 @@ struct TakenTap<'a, I> {
 
 impl<I: Index> Unpooling for TakenTap<'_, I> {
     #[inline(always)]
-    unsafe fn part<S: Simd>(self, s: S, gradient: S::F, _: f32, at: usize, len: usize, tap: usize) -> S::F {
+    unsafe fn memory<S: Simd>(self, s: S, at: usize, len: usize) -> S::F {
         // SAFETY: there is an index for each output.
-        let taken = unsafe { I::load(s, self.indices.as_ptr().add(at), len) };
+        unsafe { I::load(s, self.indices.as_ptr().add(at), len) }
+    }
+    #[inline(always)]
+    fn part<S: Simd>(self, s: S, gradient: S::F, taken: S::F, _: f32, tap: usize) -> S::F {
         s.select_eq(taken, s.splat(tap as i32 as f32), s.loaded(gradient), s.zero())
     }
     #[inline(always)]
@@ -577,7 +618,11 @@ impl<I: Index> Unpooling for TakenTap<'_, I> {
 
 impl Unpooling for Average {
     #[inline(always)]
-    unsafe fn part<S: Simd>(self, s: S, gradient: S::F, scale: f32, _: usize, _: usize, _: usize) -> S::F {
+    unsafe fn memory<S: Simd>(self, s: S, _: usize, _: usize) -> S::F {
+        s.zero()
+    }
+    #[inline(always)]
+    fn part<S: Simd>(self, s: S, gradient: S::F, _: S::F, scale: f32, _: usize) -> S::F {
         s.mul(gradient, s.splat(scale))
     }
     #[inline(always)]
@@ -595,32 +640,170 @@ fn backward<E: Element>(
 ) {
     g.assert_fit(d_src.data, d_src.ld, d_dst.data, d_dst.ld);
     let (src_ld, d_src) = (d_src.ld, SharedMut::new(d_src.data));
-    // Each task owns rows of the input and gathers from all windows over them.
-    for_each_piece(cx.exec, g.n * g.ih, rows_of_task(g.iw * g.c), |start, count, _worker| {
-        dispatch(g.isa(cx), Backward { g, unpooling, d_dst, d_src, src_ld, rows: start..start + count });
-    });
+    let pass = Backward { g, unpooling, d_dst, d_src, src_ld };
+    if (g.kh, g.kw, g.pt, g.pl) == (g.sh, g.sw, 0, 0) {
+        // Each task owns rows of windows and hands on to the elements under them.
+        for_each_piece(cx.exec, g.n * g.oh, rows_of_task(g.sh * g.iw * g.c), |start, count, _worker| {
+            dispatch(g.isa(cx), Scatter { pass, rows: start..start + count });
+        });
+    } else {
+        // Each task owns rows of the input and gathers from all windows over them.
+        for_each_piece(cx.exec, g.n * g.ih, rows_of_task(g.iw * g.c), |start, count, _worker| {
+            dispatch(g.isa(cx), Gather { pass, rows: start..start + count });
+        });
+    }
 }
 
-/// Input rows `rows`, counted through all images.
+/// A pass from the windows' gradients to those of the input.
+#[derive(Clone, Copy)]
 struct Backward<'a, U, E> {
     g: &'a Pool2dGeometry,
     unpooling: U,
     d_dst: Pixels<'a, E>,
     d_src: SharedMut<'a, E>,
     src_ld: usize,
+}
+
+impl<U: Unpooling, E: Element> Backward<'_, U, E> {
+    /// The gradient of window `pixel`, counted through all images, and what it remembers, for `len` channels from `c`.
+    #[inline(always)]
+    fn window<S: Simd>(&self, s: S, pixel: usize, (c, len): (usize, usize)) -> [S::F; 2] {
+        // SAFETY: the output pixel has these channels, or others follow it.
+        unsafe {
+            let gradient = s.load_up_to(self.d_dst.data.as_ptr().add(pixel * self.d_dst.ld + c), len);
+            [gradient, self.unpooling.memory(s, pixel * self.g.c + c, len)]
+        }
+    }
+
+    /// The windows of a row whose vectors are whole.
+    #[inline(always)]
+    fn whole_windows<S: Simd>(&self) -> usize {
+        self.g.whole_windows::<S>(self.src_ld == self.g.c && self.d_dst.ld == self.g.c)
+    }
+
+    /// Writes `len` channels from `c` of column `x` of input row `row`, counted through all images; from left to right
+    /// where `len` is more than there are.
+    ///
+    /// # Safety
+    /// No other task may touch the row.
+    #[inline(always)]
+    unsafe fn write<S: Simd>(&self, s: S, row: usize, x: usize, (c, len): (usize, usize), gradient: S::F) {
+        // SAFETY: an element of the input; else the caller's contract.
+        unsafe {
+            s.store_up_to(self.d_src.ptr_at((row * self.g.iw + x) * self.src_ld + c), gradient, len);
+        }
+    }
+}
+
+/// The input under the windows of output rows `rows`, counted through all images, where every element is in one window
+/// at most: those that follow the last window of a row or a column, in none.
+struct Scatter<'a, U, E> {
+    pass: Backward<'a, U, E>,
     rows: Range<usize>,
 }
 
-impl<U: Unpooling, E: Element> Kernel for Backward<'_, U, E> {
+impl<U: Unpooling, E: Element> Kernel for Scatter<'_, U, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let g = self.g;
+        let g = self.pass.g;
+        for row in self.rows.clone() {
+            let (image, oy) = (row / g.oh, row % g.oh);
+            let top = (oy * g.kh).min(g.ih);
+            let end = (top + g.kh).min(g.ih);
+            let first = image * g.ih;
+            if end - top == 2 && g.kw == 2 {
+                // Unrolled: the window of most networks.
+                self.windows(s, (row, oy), first + top, [2, 2]);
+            } else {
+                self.windows(s, (row, oy), first + top, [end - top, g.kw]);
+            }
+            if oy + 1 == g.oh {
+                for rest in end..g.ih {
+                    self.clear(s, first + rest, 0);
+                }
+            }
+        }
+    }
+}
+
+impl<U: Unpooling, E: Element> Scatter<'_, U, E> {
+    /// Hands on from the windows of output row `row`, `oy` in its image, to so many rows from input row `top` on, so many
+    /// columns a window.
+    #[inline(always)]
+    fn windows<S: Simd>(&self, s: S, (row, oy): (usize, usize), top: usize, size: [usize; 2]) {
+        let (pass, g) = (&self.pass, self.pass.g);
+        let whole = pass.whole_windows::<S>();
+        for ox in 0..whole {
+            for c in (0..g.c).step_by(S::LANES) {
+                self.window(s, (row, oy, ox), top, size, (c, S::LANES));
+            }
+        }
+        for ox in whole..g.ow {
+            for (_, c, len) in vectors::<S>(&(0..g.c)) {
+                self.window(s, (row, oy, ox), top, size, (c, len));
+            }
+        }
+        for y in top..top + size[0] {
+            self.clear(s, y, g.ow * size[1]);
+        }
+    }
+
+    /// Hands on from one window, `len` channels from `c`.
+    #[inline(always)]
+    fn window<S: Simd>(
+        &self,
+        s: S,
+        (row, oy, ox): (usize, usize, usize),
+        top: usize,
+        [rows, columns]: [usize; 2],
+        channels: (usize, usize),
+    ) {
+        let (pass, g) = (&self.pass, self.pass.g);
+        let left = (ox * columns).min(g.iw);
+        let scale = pass.unpooling.scale(g, oy, ox);
+        let [gradient, memory] = pass.window(s, row * g.ow + ox, channels);
+        for y in 0..rows {
+            for x in 0..columns {
+                // The last window of a row may exceed it.
+                if left + x < g.iw {
+                    let part = pass.unpooling.part(s, gradient, memory, scale, y * columns + x);
+                    // SAFETY: the rows under the task's windows are its own.
+                    unsafe { pass.write(s, top + y, left + x, channels, part) };
+                }
+            }
+        }
+    }
+
+    /// Zeros from column `x` of input row `row` on, which belongs to the task.
+    #[inline(always)]
+    fn clear<S: Simd>(&self, s: S, row: usize, x: usize) {
+        for x in x..self.pass.g.iw {
+            for (_, c, len) in vectors::<S>(&(0..self.pass.g.c)) {
+                // SAFETY: the caller's row is the task's own.
+                unsafe { self.pass.write(s, row, x, (c, len), s.zero()) };
+            }
+        }
+    }
+}
+
+/// Input rows `rows`, counted through all images, of any windows.
+struct Gather<'a, U, E> {
+    pass: Backward<'a, U, E>,
+    rows: Range<usize>,
+}
+
+impl<U: Unpooling, E: Element> Kernel for Gather<'_, U, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (pass, g) = (&self.pass, self.pass.g);
         for row in self.rows.clone() {
             let (image, iy) = (row / g.ih, row % g.ih);
             let oys = g.vertical().windows(iy, g.oh);
-            let mut oxs = 0..0;
+            let (whole, mut oxs) = (pass.whole_windows::<S>(), 0..0);
             for x in 0..g.iw {
                 let position = x + g.pl;
                 while oxs.end < g.ow && oxs.end * g.sw <= position {
@@ -629,43 +812,22 @@ impl<U: Unpooling, E: Element> Kernel for Backward<'_, U, E> {
                 while oxs.start < oxs.end && oxs.start * g.sw + g.kw <= position {
                     oxs.start += 1;
                 }
+                let is_whole = oxs.end <= whole && (g.iw - x) * g.c >= S::LANES;
                 for (_, c, len) in vectors::<S>(&(0..g.c)) {
+                    let len = if is_whole { S::LANES } else { len };
                     let mut sum = s.zero();
                     for oy in oys.clone() {
                         let (tap, first) = ((iy + g.pt - oy * g.sh) * g.kw, (image * g.oh + oy) * g.ow);
                         for ox in oxs.clone() {
-                            let part =
-                                self.part(s, (oy, ox), (first + ox, c, len), tap + x + g.pl - ox * g.sw);
-                            sum = s.add(sum, part);
+                            let [gradient, memory] = pass.window(s, first + ox, (c, len));
+                            let (scale, tap) = (pass.unpooling.scale(g, oy, ox), tap + position - ox * g.sw);
+                            sum = s.add(sum, pass.unpooling.part(s, gradient, memory, scale, tap));
                         }
                     }
-                    let len = if self.src_ld == g.c { lanes::<S>(g.c, g.iw - x, len) } else { len };
-                    // SAFETY: elements of this task's row.
-                    unsafe {
-                        s.store_up_to(self.d_src.ptr_at((row * g.iw + x) * self.src_ld + c), sum, len);
-                    }
+                    // SAFETY: the task's own row.
+                    unsafe { pass.write(s, row, x, (c, len), sum) };
                 }
             }
-        }
-    }
-}
-
-impl<U: Unpooling, E: Element> Backward<'_, U, E> {
-    /// What `len` channels from `c` on of the element under `tap` get from output pixel `pixel`, the window (oy, ox) of its
-    /// image.
-    #[inline(always)]
-    fn part<S: Simd>(
-        &self,
-        s: S,
-        (oy, ox): (usize, usize),
-        (pixel, c, len): (usize, usize, usize),
-        tap: usize,
-    ) -> S::F {
-        let scale = self.unpooling.scale(self.g, oy, ox);
-        // SAFETY: the output pixel has these channels, and an index for each.
-        unsafe {
-            let gradient = s.load_up_to(self.d_dst.data.as_ptr().add(pixel * self.d_dst.ld + c), len);
-            self.unpooling.part(s, gradient, scale, pixel * self.g.c + c, len, tap)
         }
     }
 }
