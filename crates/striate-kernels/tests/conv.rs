@@ -551,6 +551,16 @@ fn winograd_agrees_with_the_reference_at_the_edges() {
     }
 }
 
+/// Gradients whose tiles are cut into slices and blocks, or whose channels into groups.
+#[test]
+fn winograd_gradients_of_many_tiles_and_channels_agree_with_the_reference() {
+    for text in
+        ["n3 ic7 ih127 iw130 oc17 kh3 ph1", "n2 ic40 ih31 oc150 kh5 ph2", "n1 ic130 ih13 oc300 kh3 ph1"]
+    {
+        check_weights(&text.parse().unwrap(), Algorithm::Winograd, Setting::default());
+    }
+}
+
 prop_compose! {
     fn winograd_geometry()(
         (n, ic, oc) in (1usize..5, 1usize..40, 1usize..90),

@@ -75,7 +75,7 @@ impl BackwardWeights {
     pub fn workspace_len(&self, workers: usize) -> usize {
         match &self.plan {
             Plan::Direct(plan) => plan.workspace_len(workers),
-            Plan::Winograd(plan) => plan.workspace_len(),
+            Plan::Winograd(plan) => plan.workspace_len(workers),
         }
     }
 

@@ -3,11 +3,23 @@
 use super::transform::{POINTS, Transform};
 use crate::element::Element;
 use crate::simd::Simd;
+use std::ops::Range;
 
 /// Floats of a cache line.
 pub(super) const LINE: usize = 16;
 /// Floats of a row that lies as far from the next as L1 caches are long, or a part of that.
 const ALIASING: usize = 256;
+
+/// From tile to tile at a point, of so many channels: whole lines.
+pub(super) fn tile_len(channels: usize) -> usize {
+    let len = channels.next_multiple_of(LINE);
+    if len.is_multiple_of(ALIASING) { len + LINE } else { len }
+}
+
+/// From point to point of so many tiles of so many channels; the odd line keeps the points of a tile apart in the caches.
+pub(super) fn point_len(tiles: usize, channels: usize) -> usize {
+    tiles * tile_len(channels) + LINE
+}
 
 /// A batch of maps of the same extent, cut into tiles.
 #[derive(Clone, Copy, Debug)]
@@ -56,22 +68,11 @@ impl Side {
         self.zeros.len()
     }
 
-    /// From tile to tile at a point: whole lines.
-    pub(super) fn tile_len(&self) -> usize {
-        let len = self.channels().next_multiple_of(LINE);
-        if len.is_multiple_of(ALIASING) { len + LINE } else { len }
-    }
-
-    /// From point to point of so many tiles; the odd line keeps the points of a tile apart in the caches.
-    pub(super) fn point_len(&self, tiles: usize) -> usize {
-        tiles * self.tile_len() + LINE
-    }
-
-    /// Writes the transform of `tile`, of N × N pixels of `data`, OUT on from those of the tile before: whole lines of
-    /// channels, points `far` apart.
+    /// Writes the transform of some channels of `tile`, of N × N pixels of `data`, OUT on from those of the tile before:
+    /// whole lines of channels, points `far` apart.
     ///
     /// # Safety
-    /// `data` must hold the map, and `points` be writable for every point's [`tile_len`](Self::tile_len).
+    /// `data` must hold the map, and `points` be writable for every point's [`tile_len`] of the channels.
     #[inline(always)]
     pub(super) unsafe fn lift<
         S: Simd,
@@ -84,8 +85,8 @@ impl Side {
         s: S,
         data: &[E],
         tile: usize,
-        points: *mut f32,
-        far: usize,
+        channels: Range<usize>,
+        (points, far): (*mut f32, usize),
     ) {
         let [image, row, col] = self.grid.place(tile);
         let (top, left) = (row as isize + self.rows.0, col as isize + self.cols.0);
@@ -103,8 +104,8 @@ impl Side {
                 }
             }
         }
-        for channel in (0..self.channels()).step_by(S::LANES) {
-            let len = S::LANES.min(self.channels() - channel);
+        for channel in channels.clone().step_by(S::LANES) {
+            let len = S::LANES.min(channels.end - channel);
             // SAFETY: pixels inside and the zeros hold all channels; the rest is the caller's contract.
             unsafe {
                 let mut values = [[s.zero(); N]; N];
@@ -120,7 +121,7 @@ impl Side {
                     }
                 }
                 let columns = T::columns(s, values);
-                let mut point = points.add(channel);
+                let mut point = points.add(channel - channels.start);
                 for y in 0..POINTS {
                     let line = T::line(s, columns[y]);
                     for x in 0..POINTS {

@@ -30,7 +30,7 @@ use crate::Context;
 use crate::element::Element;
 use crate::exec::{SharedMut, for_each_piece};
 use crate::simd::{Kernel, Simd, dispatch};
-use lift::{Grid, LINE, Side};
+use lift::{Grid, LINE, Side, point_len, tile_len};
 use std::ops::Range;
 use transform::{Destination, MAX_TAPS, POINTS, Source, Transform, Weights};
 
@@ -178,7 +178,7 @@ impl Winograd {
 
     /// From point to point, in the transformed source.
     fn src_point(&self) -> usize {
-        self.src.point_len(self.block_tiles())
+        point_len(self.block_tiles(), self.src.channels())
     }
 
     /// From tile to tile, in a panel's products.
@@ -333,12 +333,14 @@ impl<A: Element> TransformSrc<'_, A> {
     fn transform<S: Simd, const TAPS: usize, const OUT: usize>(self, s: S) {
         let Self { step, src, tiles } = self;
         let plan = step.plan;
+        let channels = plan.src.channels();
         for tile in tiles {
             let first = step.block.tiles.start;
             // SAFETY: the source was checked to hold its map; the tile's part of the block belongs to this task.
             unsafe {
-                let points = step.data(tile * plan.src.tile_len());
-                plan.src.lift::<S, A, Source, POINTS, OUT>(s, src, first + tile, points, plan.src_point());
+                let points = step.data(tile * tile_len(channels));
+                let points = (points, plan.src_point());
+                plan.src.lift::<S, A, Source, POINTS, OUT>(s, src, first + tile, 0..channels, points);
             }
         }
     }
@@ -379,10 +381,10 @@ impl Multiply<'_> {
             // SAFETY: rows are the block's transformed source, whole since an earlier step; the weights have a
             // step for each channel; the products of this point and panel are this task's own.
             unsafe {
-                let src = step.data(point * plan.src_point() + from * plan.src.tile_len());
+                let src = step.data(point * plan.src_point() + from * tile_len(run));
                 let mut rows = [std::ptr::null(); MAX_PIXELS];
                 for pixel in 0..to - from {
-                    rows[pixel] = src.add(pixel * plan.src.tile_len()).cast_const();
+                    rows[pixel] = src.add(pixel * tile_len(run)).cast_const();
                 }
                 let reduction = Reduction {
                     rows: rows.as_ptr(),
