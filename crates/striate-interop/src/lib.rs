@@ -10,6 +10,7 @@ mod pickle;
 pub mod pth;
 pub mod sniff;
 pub mod tensor_file;
+pub mod timm;
 pub mod weights;
 mod zip;
 
@@ -19,5 +20,6 @@ pub use npz::NpzError;
 pub use pickle::PickleProblem;
 pub use pth::PthError;
 pub use tensor_file::{Tensor, TensorFile, TensorFileError};
+pub use timm::{TimmConfig, TimmError};
 pub use weights::WeightsError;
 pub use zip::ZipProblem;
