@@ -9,7 +9,7 @@
 use std::error::Error;
 use striate::graph::ops::{CrossEntropy, Input};
 use striate::graph::training::{LABELS, LOGITS};
-use striate::graph::{DType, Type, autodiff};
+use striate::graph::{DType, GraphErrors, Type, autodiff};
 use striate::interop::{Tensor as FileTensor, TensorFile, weights};
 use striate::prelude::*;
 use striate::train::weights::adopt;
@@ -32,8 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut wanted = vec![(LOGITS.to_string(), logits)];
     if more == ["--gradients"] {
         let labels = Input { ty: Type::batched([]).of(DType::U32) };
-        let labels = graph.push(LABELS, labels, &[])?[0];
-        let loss = graph.push("loss", CrossEntropy { smoothing: 0.0 }, &[logits, labels])?[0];
+        let labels = graph.push(LABELS, labels, &[]).map_err(GraphErrors)?[0];
+        let loss = graph.push("loss", CrossEntropy { smoothing: 0.0 }, &[logits, labels]);
+        let loss = loss.map_err(GraphErrors)?[0];
         let trained = graph.parameters().filter(|(_, parameter, _)| parameter.role.is_trained());
         let (names, values): (Vec<String>, Vec<Value>) =
             trained.map(|(node, _, value)| (format!("grad.{}", node.name), value)).unzip();
