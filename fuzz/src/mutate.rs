@@ -6,7 +6,7 @@ pub struct Rng(pub u64);
 
 impl Rng {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,7 +16,7 @@ impl Rng {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.number() % end as u64) as usize
     }
 }
 
@@ -50,14 +50,14 @@ pub fn mutate(file: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&[u8]], rng: &mut
 fn edit(file: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&[u8]], rng: &mut Rng) {
     let len = file.len();
     if len == 0 {
-        file.push(rng.next() as u8);
+        file.push(rng.number() as u8);
         return;
     }
     let at = rng.below(len);
     let span = at..(at + 1 + rng.below(64)).min(len);
     match rng.below(12) {
         0 => file[at] ^= 1 << rng.below(8),
-        1 => file[at] = rng.next() as u8,
+        1 => file[at] = rng.number() as u8,
         2 => file[at] = file[at].wrapping_add(if rng.below(2) == 0 { 1 } else { 0xff }),
         3 => file.truncate(at),
         4 => drop(file.drain(span)),
@@ -102,7 +102,7 @@ fn edit(file: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&[u8]], rng: &mut Rng) 
             }
         }
         _ => {
-            let byte = rng.next() as u8;
+            let byte = rng.number() as u8;
             file[span].fill(byte);
         }
     }

@@ -44,7 +44,7 @@ pub enum ModelError {
     File(#[from] TensorFileError),
     /// The file cannot be read as one of parameters.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Weights(#[from] Box<WeightsError>),
     /// A safetensors file that does not say what network it belongs to.
     #[error("{}: holds tensors but no {what}; it was not saved by Striate", path.display())]
     Metadata {
@@ -138,7 +138,7 @@ impl Model {
 /// When the file is none, or lacks parameters or has them in other shapes: all of them.
 pub fn read_parameters(path: impl AsRef<Path>, graph: &Graph) -> Result<Parameters, ModelError> {
     let path = path.as_ref();
-    let parameters = from_file(weights::unwrapped(striate_interop::weights::read(path)?));
+    let parameters = from_file(weights::unwrapped(striate_interop::weights::read(path).map_err(Box::new)?));
     parameters.check(graph).map_err(|source| ModelError::Parameters { path: path.into(), source })?;
     Ok(parameters)
 }

@@ -45,8 +45,9 @@ KEPT = slice(0, None, 50)
 LOGITS = 1e-4
 GRADIENTS = 1e-3
 BATCH = 2
-# GoogLeNet pools 13 times by maximum, and the more places, the more pairs lie closer than rounding.
-SIDES = {"googlenet": 96}
+# These normalise and pool by maximum again and again, and the more places, the more pairs lie closer than rounding. VGG's
+# first fully connected layer then takes the smaller map.
+SIDES = {"googlenet": 96, **{f"vgg{depth}_bn": 64 for depth in (11, 13, 16, 19)}}
 # With usual numbers rounding switches some ReLUs and maximum pools, and each switch moves the gradients behind it.
 # Seeds are tried until PyTorch's own float32 is this close to its float64; the fittest of so many otherwise.
 FIT = 1e-4
@@ -165,6 +166,9 @@ class Case:
         self.seed = seed
         self.network = build(name)
         side = SIDES.get(name, 224)
+        if name.startswith("vgg") and side != 224:
+            self.network.avgpool = nn.Identity()
+            self.network.classifier[0] = nn.Linear(512 * (side // 32) ** 2, 4096)
         self.image = torch.randn(BATCH, 3, side, side)
         self.labels = torch.randint(1000, (BATCH,))
         randomise(self.network, self.image)
