@@ -7,7 +7,7 @@ use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use striate_fuzz::allocation::{self, Counting};
 use striate_fuzz::mutate::{Rng, mutate};
@@ -79,24 +79,28 @@ fn seeds(target: &Target) -> Result<Vec<Vec<u8>>, String> {
     read(&files)
 }
 
-/// What the watcher hears.
-enum News {
-    Begin(Vec<u8>),
-    End,
-}
+/// What is being read, and since when.
+type Watched = Mutex<Option<(Instant, Vec<u8>)>>;
 
-fn fuzz(target: &'static Target, corpus: Vec<Vec<u8>>, time: Duration, seed: u64) -> Result<(), String> {
-    let (tell, hear) = mpsc::sync_channel::<News>(1);
-    // Beside the reader, as a reader that hangs tells nobody.
+/// Tells of a reader that hangs: it cannot do so itself.
+fn watch(target: &'static Target, watched: &'static Watched) {
     std::thread::spawn(move || {
-        while let Ok(News::Begin(file)) = hear.recv() {
-            if let Err(RecvTimeoutError::Timeout) = hear.recv_timeout(TIME) {
-                let path = keep(target, &file);
+        loop {
+            std::thread::sleep(TIME / 20);
+            let reading = watched.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, file)) = reading.as_ref().filter(|(since, _)| since.elapsed() > TIME) {
+                let path = keep(target, file);
                 eprintln!("error: {}: longer than {} s on {}", target.name, TIME.as_secs(), path.display());
                 std::process::exit(1);
             }
         }
     });
+}
+
+fn fuzz(target: &'static Target, corpus: Vec<Vec<u8>>, time: Duration, seed: u64) -> Result<(), String> {
+    let watched: &'static Watched = Box::leak(Box::default());
+    let note = |what| *watched.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    watch(target, watched);
     panic::set_hook(Box::new(|_| {}));
     let mut rng = Rng(seed);
     let (begin, mut count, mut most) = (Instant::now(), 0u64, 0);
@@ -112,16 +116,16 @@ fn fuzz(target: &'static Target, corpus: Vec<Vec<u8>>, time: Duration, seed: u64
                 file
             }
         };
-        let _ = tell.send(News::Begin(file.clone()));
-        let bound = (target.bound)(file.len());
         let start = Instant::now();
+        note(Some((start, file.clone())));
+        let bound = (target.bound)(file.len());
         // Twice the bound is given, so that exceeding it is told as such and does not abort.
         let held = allocation::reset(bound.saturating_mul(2));
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| (target.run)(&file)));
         let peak = allocation::peak_since(held);
         allocation::reset(usize::MAX);
         slowest = slowest.max(start.elapsed());
-        let _ = tell.send(News::End);
+        note(None);
         let what = match outcome {
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();

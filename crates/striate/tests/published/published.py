@@ -49,9 +49,12 @@ BATCH = 2
 # first fully connected layer then takes the smaller map.
 SIDES = {"googlenet": 96, **{f"vgg{depth}_bn": 64 for depth in (11, 13, 16, 19)}}
 # With usual numbers rounding switches some ReLUs and maximum pools, and each switch moves the gradients behind it.
-# Seeds are tried until PyTorch's own float32 is this close to its float64; the fittest of so many otherwise.
-FIT = 1e-4
-SEEDS = 8
+# Seeds are tried until PyTorch's own float32 is this close to its float64, with noise of the size of rounding in the
+# parameters as well (so many draws); the fittest of so many seeds otherwise.
+FIT = 3e-4
+SEEDS = 10
+NOISE = 3e-7
+DRAWS = 3
 
 
 def build(name):
@@ -173,15 +176,23 @@ class Case:
         self.labels = torch.randint(1000, (BATCH,))
         randomise(self.network, self.image)
         self.state = {key: value.clone() for key, value in self.network.state_dict().items()}
-        single = self.gradients_in(torch.float32)
         self.gradients = self.gradients_in(torch.float64)
         self.largest = max(gradient.abs().max().item() for gradient in self.gradients.values())
-        self.single = max(self.error(single[key], key) for key in single)
+        self.single = 0.0
+        for draw in range(1 + DRAWS):
+            single = self.gradients_in(torch.float32, NOISE if draw else 0)
+            self.single = max(self.single, *(self.error(single[key], key) for key in single))
+            if self.single > FIT:
+                break
 
-    def gradients_in(self, dtype):
+    def gradients_in(self, dtype, noise=0.0):
         network = self.network
         network.load_state_dict(self.state)
         network.to(dtype).train().zero_grad()
+        if noise:
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.mul_(1 + noise * torch.randn_like(parameter))
         F.cross_entropy(network(self.image.to(dtype)), self.labels).backward()
         return {key: parameter.grad.double().clone() for key, parameter in network.named_parameters()}
 
@@ -234,7 +245,7 @@ def compare(name, folder):
         f"{name:<12} {'ok' if good else 'FAILED':<6} logits off by {of_logits:.1e}, {len(errors)} gradients by at most "
         f"{errors[worst]:.1e} ({worst}); .pth and .safetensors {'agree' if same else 'DIFFER'}"
         + (f"; not in both: {sorted(missing)}" if missing else "")
-        + f"; seed {case.seed}, PyTorch's float32 off by {case.single:.1e}",
+        + f"; seed {case.seed}, PyTorch's float32 off by up to {case.single:.1e}",
         flush=True,
     )
     return good
