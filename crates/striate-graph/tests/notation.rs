@@ -117,16 +117,16 @@ fn every_word_means_its_operation() {
         ("mean scalar single", Reduce::mean_to(Type::scalar()).into()),
         ("expand 8x8x8 shared", Expand { to: batched([8, 8, 8].as_slice()), scale: 1.0, mean: true }.into()),
         ("multiply( identity | )", Binary::MULTIPLY.into()),
-        ("concat( | | )", Concat.into()),
+        ("concat( | | )", Concat::CHANNELS.into()),
     ];
     for (text, expected) in rows {
         assert_eq!(op(text), expected, "{text}");
         round_trip(&read(&[8, 8, 8], text));
     }
     for (text, expected) in [
-        ("softmax", Op::from(Softmax { log: false })),
-        ("soft-max", Softmax { log: false }.into()),
-        ("log-softmax", Softmax { log: true }.into()),
+        ("softmax", Op::from(Softmax::LINEAR)),
+        ("soft-max", Softmax::LINEAR.into()),
+        ("log-softmax", Softmax::LOG.into()),
         ("FC-10 nobias", Linear::new(10).no_bias().into()),
         ("fc", Linear::new(4096).into()),
     ] {
