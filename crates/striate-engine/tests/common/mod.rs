@@ -891,8 +891,12 @@ pub(crate) fn single(data: &[f64]) -> Vec<f32> {
 
 /// A session that has its parameters and inputs.
 pub(crate) fn session(graph: &Graph, batch: usize, threads: usize, isa: Isa, data: &Data) -> Session {
-    let plan = Plan::new(graph, PlanOptions { threads, isa, ..PlanOptions::new(batch) })
-        .unwrap_or_else(|error| panic!("{error}"));
+    session_of(graph, PlanOptions { threads, isa, ..PlanOptions::new(batch) }, data)
+}
+
+/// The same with any options.
+pub(crate) fn session_of(graph: &Graph, options: PlanOptions, data: &Data) -> Session {
+    let plan = Plan::new(graph, options).unwrap_or_else(|error| panic!("{error}"));
     let mut session = Session::new(plan).unwrap();
     let tensor = |(node, parameter, _): (&striate_graph::Node, &Parameter, Value)| {
         (node.name.clone(), Tensor::new(parameter.dims.clone(), single(&data.parameters[&node.name])))
