@@ -582,6 +582,7 @@ fn each_mistake_is_named_with_a_remedy() {
         ("spacetodepth-0", "spacetodepth", "block is 0", "at least 1"),
         ("pad-axis 3+0 reflect", "pad-axis", "reflect padding of 3 elements needs", "use zeros"),
         ("pad-axis 1+0 reflect value 1", "pad-axis", "value 1 is outside", "else 0"),
+        ("flatten - resize-2000000", "resize", "more than 1048576 rows or columns", "reduce"),
         ("resize-4 by 0", "resize", "scale 0 is outside 0 < scale", "choose scale"),
         ("resize-4 linear cubic -1", "cubic", "cubic after linear", "keep one"),
         ("elu -1", "elu", "alpha -1 is outside 0 ≤ alpha", "choose alpha"),

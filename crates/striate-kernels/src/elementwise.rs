@@ -2,7 +2,7 @@
 //!
 //! Whole maps of equal shape are one run of vectors; where an operand lies in another order, its elements are gathered.
 
-use crate::axes::{Array, ArrayMut, Walk};
+use crate::axes::{ARRAYS, Array, ArrayMut, Walk};
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, Map};
 use crate::simd::{Kernel, Simd, dispatch, math};
@@ -82,11 +82,11 @@ pub(crate) fn map<const N: usize>(cx: &Context, f: impl Map<N>, operands: [Optio
     if dst.axes.elements() == 0 {
         return;
     }
-    let mut arrays = vec![dst.axes];
-    for operand in &operands {
-        arrays.push(operand.map_or(dst.axes, |array| array.axes.broadcast(dst.axes.extents())));
+    let mut arrays = [dst.axes; ARRAYS];
+    for (axes, operand) in arrays[1..].iter_mut().zip(&operands) {
+        *axes = operand.map_or(dst.axes, |array| array.axes.broadcast(dst.axes.extents()));
     }
-    let walk = Walk::new(&arrays);
+    let walk = Walk::new(&arrays[..=N]);
     let operands = operands.map(|operand| operand.map(|array| array.data));
     let dst = SharedMut::new(dst.data);
     // Long lines are cut, short ones gathered to tasks.
@@ -128,7 +128,7 @@ impl<M: Map<N>, const N: usize> Kernel for Lines<'_, M, N> {
         let (_, steps) = self.walk.inner();
         // Lines that follow one another in the loop next to the innermost.
         let (rows, to_next) = match rank {
-            1 => (1, [0; 4]),
+            1 => (1, [0; ARRAYS]),
             _ => (self.walk.extents[rank - 2], self.walk.strides[rank - 2]),
         };
         let (mut runs, mut is_plain) = (steps[0] == 1, steps[0] == 1);
