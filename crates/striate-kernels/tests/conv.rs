@@ -285,13 +285,9 @@ fn check_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: S
             (Algorithm::Winograd, ElementType::F32) => {
                 assert_close_to_largest(&what, &values, &expected, largest, 1e-5)
             }
-            (Algorithm::Winograd, ElementType::Bf16) => assert_close_to_largest(
-                &what,
-                &values,
-                &expected,
-                largest(),
-                1e-5 + Bf16::EPSILON as f64 / 2.0,
-            ),
+            (Algorithm::Winograd, ElementType::Bf16) => {
+                assert_close_to_largest(&what, &values, &expected, largest, 1e-5 + Bf16::EPSILON as f64 / 2.0)
+            }
             (_, ElementType::F32) => assert_close(&what, &values, &expected, terms),
             (_, ElementType::Bf16) => {
                 assert_close_rounded(&what, &values, &expected, terms, setting.residual)
