@@ -192,12 +192,12 @@ impl Builder {
 
     /// Channels of all parts, one after another.
     pub fn concat(&mut self, parts: &[Value]) -> Value {
-        self.apply(Concat, parts)
+        self.apply(Concat::CHANNELS, parts)
     }
 
     /// Probabilities from class scores.
     pub fn softmax(&mut self, x: Value) -> Value {
-        self.apply(Softmax { log: false }, &[x])
+        self.apply(Softmax::LINEAR, &[x])
     }
 
     /// Declares the network's output (the first call), or a further one.

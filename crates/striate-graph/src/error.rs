@@ -10,6 +10,22 @@ pub const MAX_ELEMENTS: usize = 1 << 36;
 /// The most rows or columns a map may have.
 pub const MAX_SIDE: usize = 1 << 20;
 
+/// The most dimensions a value may have, apart from the batch.
+pub const MAX_RANK: usize = 8;
+
+fn turned(transposed: bool) -> &'static str {
+    if transposed { " (transposed)" } else { "" }
+}
+
+/// The axes of a type that a message counts: `0 to 2`.
+fn axes_of(ty: &Type) -> String {
+    match ty.dims.len() {
+        0 => "none: it is a scalar".into(),
+        1 => "0".into(),
+        rank => format!("0 to {}", rank - 1),
+    }
+}
+
 /// What is wrong with one operation.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[allow(missing_docs)] // the fields are the numbers of the message
@@ -24,7 +40,7 @@ pub enum Problem {
     Groups { groups: usize, channels: usize, side: &'static str },
     #[error("a window of {window} {axis}s does not fit an input of {input} {axis}s padded by {padding}")]
     WindowTooLarge { axis: &'static str, window: usize, input: usize, padding: usize },
-    #[error("padding {padding} is more than half the window of {window} {axis}s")]
+    #[error("padding {padding} is not less than the window of {window} {axis}s, which could lie on it alone")]
     PaddingTooLarge { axis: &'static str, padding: usize, window: usize },
     #[error("{mode} padding of {padding} {axis}s needs an input of at least {needed}, but it has {input}")]
     PaddingMode { axis: &'static str, mode: &'static str, padding: usize, needed: usize, input: usize },
@@ -38,8 +54,19 @@ pub enum Problem {
     Range { what: &'static str, value: String, range: &'static str },
     #[error("slice {start}..{end} step {step} does not lie in axis {axis} of {size}")]
     Slice { axis: usize, start: usize, end: usize, step: usize, size: usize },
+    #[error("axis {axis} is not one of {found}")]
+    Axis { axis: usize, found: Type },
+    #[error("{axes:?} are not axes of {found} in ascending order")]
+    Axes { axes: Vec<usize>, found: Type },
+    #[error("{axes:?} do not name each axis of {found} once")]
+    Permutation { axes: Vec<usize>, found: Type },
+    #[error("matrices of {lhs}{} and {rhs}{} do not multiply", turned(transposed[0]), turned(transposed[1]))]
+    Multiply { lhs: Type, rhs: Type, transposed: [bool; 2] },
+    #[error("{of} {what} are not a multiple of {by}")]
+    Blocks { what: &'static str, of: usize, by: usize },
     #[error(
-        "the result would have more than {MAX_ELEMENTS} elements an image, or more than {MAX_SIDE} rows or columns"
+        "the result would have more than {MAX_ELEMENTS} elements an image, more than {MAX_SIDE} rows or columns, \
+         or more than {MAX_RANK} dimensions"
     )]
     TooLarge,
     #[error("the name '{0}' is taken")]
@@ -73,7 +100,7 @@ impl Problem {
             Problem::WindowTooLarge { axis, .. } => {
                 format!("use a smaller window or more padding, or a larger input (fewer strides before it) in {axis}s")
             }
-            Problem::PaddingTooLarge { window, .. } => format!("pad by at most {}", window / 2),
+            Problem::PaddingTooLarge { window, .. } => format!("pad by at most {}", window - 1),
             Problem::PaddingMode { needed, .. } => {
                 format!("pad less, use zeros, or enlarge the input to {needed}")
             }
@@ -86,6 +113,13 @@ impl Problem {
             Problem::Slice { size, .. } => {
                 format!("choose 0 ≤ start < end ≤ {size} and a step of at least 1")
             }
+            Problem::Axis { found, .. } | Problem::Axes { found, .. } | Problem::Permutation { found, .. } => {
+                format!("its axes, apart from the batch, are {}", axes_of(found))
+            }
+            Problem::Multiply { .. } => {
+                "give the left side as many columns as the right side has rows, and equal stacks (or 1)".into()
+            }
+            Problem::Blocks { what, by, .. } => format!("choose a block that divides, or give {what} by the {by}"),
             Problem::TooLarge => "reduce the channels, the features or the image size".into(),
             Problem::NameTaken(name) => format!("rename one of the two '{name}'"),
             Problem::Reserved(name) => format!("rename '{name}'"),

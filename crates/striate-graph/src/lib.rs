@@ -22,7 +22,7 @@ pub mod training;
 mod types;
 
 pub use builder::Builder;
-pub use error::{GraphErrors, MAX_ELEMENTS, MAX_SIDE, NodeError, Problem};
+pub use error::{GraphErrors, MAX_ELEMENTS, MAX_RANK, MAX_SIDE, NodeError, Problem};
 pub use graph::{Graph, Node, NodeId, Output, Value};
 pub use init::{Fan, Init, fans};
 pub use legalise::legalise;

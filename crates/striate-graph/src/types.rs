@@ -1,6 +1,6 @@
 //! What a value is: its logical shape and the type of its elements.
 
-use crate::error::{MAX_ELEMENTS, MAX_SIDE};
+use crate::error::{MAX_ELEMENTS, MAX_RANK, MAX_SIDE};
 use std::fmt;
 
 /// The type of a tensor's elements.
@@ -71,11 +71,11 @@ impl Type {
     }
 
     /// Whether it is of a size that a network can have: at most [`MAX_ELEMENTS`] elements, sides of maps at most
-    /// [`MAX_SIDE`].
+    /// [`MAX_SIDE`], at most [`MAX_RANK`] dimensions.
     pub fn is_sane(&self) -> bool {
         let elements = self.dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         let sides = self.chw().map_or(0, |[_, height, width]| height.max(width));
-        elements.is_some_and(|n| n <= MAX_ELEMENTS) && sides <= MAX_SIDE
+        elements.is_some_and(|n| n <= MAX_ELEMENTS) && sides <= MAX_SIDE && self.dims.len() <= MAX_RANK
     }
 
     /// `[C, H, W]` of a feature map.

@@ -2,7 +2,9 @@
 
 use super::build::needs_scores;
 use super::parser::Layer;
-use super::words::{Argument, Attribute, DTYPES, Kind, MODES, ROLES};
+use super::words::{
+    Argument, Attribute, BINARIES, COORDINATES, DTYPES, FOLDS, FUNCTIONS, Kind, MODES, ROLES, ROUNDINGS,
+};
 use crate::ops::*;
 use crate::{DType, Graph, Init, Node, Type};
 
@@ -19,6 +21,13 @@ pub(super) fn same_padding(kernel: [usize; 2], dilation: [usize; 2]) -> Padding 
 
 /// The slope of a bare `leaky`.
 pub(super) const LEAKY_SLOPE: f32 = 0.01;
+/// α and β of a bare `hardsigmoid`: PyTorch's.
+const HARD_SIGMOID: [f32; 2] = [1.0 / 6.0, 0.5];
+/// α and γ of a bare `selu`: those that keep mean 0 and variance 1.
+const SELU: [f32; 2] = [1.673_263_2, 1.050_701];
+/// ε and the axes of a bare `standardize`.
+const STANDARDIZE_EPS: f32 = 1e-5;
+const SPATIAL: [usize; 2] = [1, 2];
 /// The probability of a bare `dropout`.
 pub(super) const DROPOUT: f32 = 0.5;
 
@@ -102,10 +111,26 @@ impl Layer {
             Kind::Leaky => {
                 activation(ActivationKind::LeakyRelu { slope: self.number().unwrap_or(LEAKY_SLOPE) })
             }
-            Kind::Sigmoid => activation(ActivationKind::Sigmoid),
-            Kind::Tanh => activation(ActivationKind::Tanh),
-            Kind::Softmax => Softmax { log: false }.into(),
-            Kind::LogSoftmax => Softmax { log: true }.into(),
+            Kind::Clip => activation(ActivationKind::Clip {
+                min: attribute(Attribute::Least, f32::NEG_INFINITY),
+                max: attribute(Attribute::Greatest, f32::INFINITY),
+            }),
+            Kind::HardSigmoid => activation(ActivationKind::HardSigmoid {
+                alpha: attribute(Attribute::Alpha, HARD_SIGMOID[0]),
+                beta: attribute(Attribute::Beta, HARD_SIGMOID[1]),
+            }),
+            Kind::Swish => activation(ActivationKind::Swish { alpha: attribute(Attribute::Alpha, 1.0) }),
+            Kind::Elu => activation(ActivationKind::Elu { alpha: self.number().unwrap_or(1.0) }),
+            Kind::Celu => activation(ActivationKind::Celu { alpha: self.number().unwrap_or(1.0) }),
+            Kind::Selu => activation(ActivationKind::Selu {
+                alpha: attribute(Attribute::Alpha, SELU[0]),
+                gamma: attribute(Attribute::Factor, SELU[1]),
+            }),
+            Kind::Thresholded => {
+                activation(ActivationKind::ThresholdedRelu { alpha: self.number().unwrap_or(1.0) })
+            }
+            Kind::Softmax => Softmax { log: false, axis: self.axis() }.into(),
+            Kind::LogSoftmax => Softmax { log: true, axis: self.axis() }.into(),
             Kind::Dropout => Dropout::new(self.number().unwrap_or(DROPOUT)).into(),
             Kind::Flatten => Reshape::flatten().into(),
             Kind::Reshape => Reshape { dims: self.dims().unwrap_or_default().to_vec() }.into(),
@@ -115,12 +140,7 @@ impl Layer {
                     Some(Argument::Range(range)) => range,
                     _ => [0, 0],
                 };
-                let axis = match (self.has(Attribute::Rows), self.has(Attribute::Columns)) {
-                    (true, _) => 1,
-                    (_, true) => 2,
-                    _ => integer(Attribute::Axis, 0),
-                };
-                Slice { axis, start, end, step: integer(Attribute::Step, 1) }.into()
+                Slice { axis: self.axis(), start, end, step: integer(Attribute::Step, 1) }.into()
             }
             Kind::Pad => {
                 let padding = match self.argument {
@@ -133,6 +153,41 @@ impl Layer {
                 };
                 Pad { padding, mode: self.mode(), channels }.into()
             }
+            Kind::PadAxis => {
+                let pads = match self.argument {
+                    Some(Argument::Counts(counts)) => counts,
+                    _ => [0; 2],
+                };
+                let value = attribute(Attribute::Value, 0.0);
+                PadAxis { axis: self.axis(), pads, mode: self.mode(), value }.into()
+            }
+            Kind::Flip => Flip { axis: self.axis() }.into(),
+            Kind::Permute => Permute { axes: self.dims().unwrap_or_default().to_vec() }.into(),
+            Kind::Tile => Tile { axis: self.axis(), times: self.integer().unwrap_or(1) }.into(),
+            Kind::DepthToSpace => {
+                DepthToSpace { block: self.integer().unwrap_or(1), crd: self.has(Attribute::Crd) }.into()
+            }
+            Kind::SpaceToDepth => {
+                SpaceToDepth { block: self.integer().unwrap_or(1), crd: self.has(Attribute::Crd) }.into()
+            }
+            Kind::Resize => self.resize().into(),
+            Kind::Max | Kind::Min | Kind::Product => {
+                let kind = FOLDS.iter().find(|(kind, _)| *kind == self.kind);
+                let all = || (0..context.flow.map_or(1, |ty| ty.dims.len())).collect();
+                let axes = self.axes().unwrap_or_else(all);
+                Fold { kind: kind.map_or(FoldKind::Max, |(_, kind)| *kind), axes }.into()
+            }
+            Kind::ArgMax | Kind::ArgMin => ArgMax {
+                axis: self.axis(),
+                least: self.kind == Kind::ArgMin,
+                last: self.has(Attribute::Last),
+            }
+            .into(),
+            Kind::Standardize => Standardize {
+                axes: self.axes().unwrap_or_else(|| SPATIAL.to_vec()),
+                eps: attribute(Attribute::Eps, STANDARDIZE_EPS),
+            }
+            .into(),
             Kind::Upsample => {
                 let [_, rows, columns] = context.flow.and_then(Type::chw).unwrap_or([1; 3]);
                 let size = match self.argument {
@@ -155,17 +210,60 @@ impl Layer {
                     (self.ty(self.dims().unwrap_or_default()), attribute(Attribute::Times, 1.0));
                 Expand { to, scale, mean: self.has(Attribute::Shared) }.into()
             }
-            Kind::Add => Binary::ADD.into(),
-            Kind::Multiply => Binary::MULTIPLY.into(),
-            Kind::Concat => Concat.into(),
-            Kind::Relu
-            | Kind::Identity
-            | Kind::Network
-            | Kind::Classes
-            | Kind::Init
-            | Kind::BiasInit
-            | Kind::Aux
-            | Kind::Output => activation(ActivationKind::Relu),
+            Kind::Concat => Concat { axis: self.axis() }.into(),
+            Kind::Where => Where.into(),
+            Kind::MatMul => {
+                let sides = [Attribute::LeftTransposed, Attribute::RightTransposed];
+                MatMul { transposed: sides.map(|side| self.has(side)) }.into()
+            }
+            kind => {
+                let binary = BINARIES.iter().find(|(word, _)| *word == kind);
+                let function = FUNCTIONS.iter().find(|(word, _)| *word == kind);
+                match (binary, function) {
+                    (Some((_, kind)), _) => Binary { kind: *kind }.into(),
+                    (_, Some((_, kind))) => activation(*kind),
+                    // Statements stand for no operation.
+                    _ => activation(ActivationKind::Relu),
+                }
+            }
+        }
+    }
+
+    fn axis(&self) -> usize {
+        match (self.has(Attribute::Rows), self.has(Attribute::Columns), self.get(Attribute::Axis)) {
+            (true, ..) => 1,
+            (_, true, _) => 2,
+            (_, _, Some(Argument::Integer(axis))) => *axis,
+            _ => 0,
+        }
+    }
+
+    fn axes(&self) -> Option<Vec<usize>> {
+        match self.get(Attribute::Axes) {
+            Some(Argument::Dims(axes)) => Some(axes.clone()),
+            _ => None,
+        }
+    }
+
+    fn resize(&self) -> Resize {
+        let number = |attribute| match self.get(attribute) {
+            Some(Argument::Number(value)) => Some(*value),
+            _ => None,
+        };
+        let rounding = ROUNDINGS.iter().find(|(attribute, _)| self.has(*attribute));
+        let coordinates = COORDINATES.iter().find(|(attribute, _)| self.has(*attribute));
+        let exclude_outside = self.has(Attribute::ExcludeOutside);
+        let mode = match (number(Attribute::Cubic), self.has(Attribute::Linear)) {
+            (Some(a), _) => ResizeMode::Cubic { a, exclude_outside },
+            (_, true) => ResizeMode::Linear,
+            _ => ResizeMode::Nearest(rounding.map_or(Rounding::HalfDown, |(_, rounding)| *rounding)),
+        };
+        Resize {
+            axis: self.axis(),
+            size: self.integer().unwrap_or(1),
+            scale: number(Attribute::By),
+            mode,
+            coordinates: coordinates.map_or(Coordinates::HalfPixel, |(_, coordinates)| *coordinates),
         }
     }
 
@@ -289,18 +387,15 @@ pub(super) fn layer(graph: &Graph, node: &Node) -> Option<Layer> {
         Op::GlobalPool(GlobalPool { kind, save_indices: false }) => {
             (if *kind == PoolKind::Avg { Kind::GlobalAvg } else { Kind::GlobalMax }, None, None, None)
         }
-        Op::Activation(Activation { kind }) => match kind {
-            ActivationKind::Relu => (Kind::Relu, None, None, None),
-            ActivationKind::LeakyRelu { slope } => {
-                (Kind::Leaky, None, (*slope != LEAKY_SLOPE).then_some(Argument::Number(*slope)), None)
-            }
-            ActivationKind::Sigmoid => (Kind::Sigmoid, None, None, None),
-            ActivationKind::Tanh => (Kind::Tanh, None, None, None),
-        },
-        Op::Softmax(Softmax { log }) => {
+        Op::Activation(Activation { kind }) => {
+            let (word, argument) = function(*kind, &mut attributes)?;
+            (word, None, argument, None)
+        }
+        Op::Softmax(Softmax { log, axis }) => {
             let input = node.inputs[0];
             let producer = &graph.node(graph.producer(input)).op;
             flag(Attribute::Alone, needs_scores(producer, graph.ty(input)));
+            axis_attribute(*axis, &mut attributes);
             (if *log { Kind::LogSoftmax } else { Kind::Softmax }, None, None, None)
         }
         Op::BatchNorm(BatchNorm { eps, momentum, training: false }) => {
@@ -324,19 +419,24 @@ pub(super) fn layer(graph: &Graph, node: &Node) -> Option<Layer> {
         }
         Op::Reshape(Reshape { dims }) if dims.is_empty() => (Kind::Flatten, None, None, None),
         Op::Reshape(Reshape { dims }) => (Kind::Reshape, None, Some(Argument::Dims(dims.clone())), None),
-        Op::Binary(Binary { kind: BinaryKind::Add }) => (Kind::Add, None, None, None),
-        Op::Binary(Binary { kind: BinaryKind::Multiply }) => (Kind::Multiply, None, None, None),
-        Op::Concat(Concat) => (Kind::Concat, None, None, None),
+        Op::Binary(Binary { kind }) => {
+            (BINARIES.iter().find(|(_, binary)| binary == kind)?.0, None, None, None)
+        }
+        Op::Where(Where) => (Kind::Where, None, None, None),
+        Op::MatMul(MatMul { transposed: [left, right] }) => {
+            flag(Attribute::LeftTransposed, *left);
+            flag(Attribute::RightTransposed, *right);
+            (Kind::MatMul, None, None, None)
+        }
+        Op::Concat(Concat { axis }) => {
+            axis_attribute(*axis, &mut attributes);
+            (Kind::Concat, None, None, None)
+        }
         Op::Scale(Scale { factor }) => (Kind::Scale, None, Some(Argument::Number(*factor)), None),
         Op::Slice(Slice { axis, start, end, step }) => {
-            flag(Attribute::Rows, *axis == 1);
-            flag(Attribute::Columns, *axis == 2);
-            for (attribute, value, shown) in
-                [(Attribute::Axis, *axis, *axis > 2), (Attribute::Step, *step, *step != 1)]
-            {
-                if shown {
-                    attributes.push((attribute, Argument::Integer(value)));
-                }
+            axis_attribute(*axis, &mut attributes);
+            if *step != 1 {
+                attributes.push((Attribute::Step, Argument::Integer(*step)));
             }
             (Kind::Slice, None, Some(Argument::Range([*start, *end])), None)
         }
@@ -346,6 +446,50 @@ pub(super) fn layer(graph: &Graph, node: &Node) -> Option<Layer> {
                 attributes.push((Attribute::Channels, Argument::Counts(*channels)));
             }
             (Kind::Pad, None, (!padding.is_none()).then_some(Argument::Pads(*padding)), None)
+        }
+        Op::PadAxis(PadAxis { axis, pads, mode, value }) => {
+            axis_attribute(*axis, &mut attributes);
+            mode_attribute(*mode, &mut attributes);
+            differing(Attribute::Value, *value, 0.0, &mut attributes);
+            (Kind::PadAxis, None, Some(Argument::Counts(*pads)), None)
+        }
+        Op::Flip(Flip { axis }) => {
+            axis_attribute(*axis, &mut attributes);
+            (Kind::Flip, None, None, None)
+        }
+        Op::Permute(Permute { axes }) => (Kind::Permute, None, Some(Argument::Dims(axes.clone())), None),
+        Op::Tile(Tile { axis, times }) => {
+            axis_attribute(*axis, &mut attributes);
+            (Kind::Tile, None, Some(Argument::Integer(*times)), None)
+        }
+        Op::Resize(resize) => return Some(resizing(resize)),
+        Op::DepthToSpace(DepthToSpace { block, crd }) => {
+            flag(Attribute::Crd, *crd);
+            (Kind::DepthToSpace, None, Some(Argument::Integer(*block)), None)
+        }
+        Op::SpaceToDepth(SpaceToDepth { block, crd }) => {
+            flag(Attribute::Crd, *crd);
+            (Kind::SpaceToDepth, None, Some(Argument::Integer(*block)), None)
+        }
+        Op::Fold(Fold { kind, axes }) => {
+            if !axes.iter().copied().eq(0..graph.ty(node.inputs[0]).dims.len()) {
+                attributes.push((Attribute::Axes, Argument::Dims(axes.clone())));
+            }
+            (FOLDS.iter().find(|(_, fold)| fold == kind)?.0, None, None, None)
+        }
+        Op::ArgMax(ArgMax { axis, least, last }) => {
+            axis_attribute(*axis, &mut attributes);
+            if *last {
+                attributes.push((Attribute::Last, Argument::Flag));
+            }
+            (if *least { Kind::ArgMin } else { Kind::ArgMax }, None, None, None)
+        }
+        Op::Standardize(Standardize { axes, eps }) => {
+            if axes[..] != SPATIAL {
+                attributes.push((Attribute::Axes, Argument::Dims(axes.clone())));
+            }
+            differing(Attribute::Eps, *eps, STANDARDIZE_EPS, &mut attributes);
+            (Kind::Standardize, None, None, None)
         }
         Op::Upsample(Upsample { size, mode }) => {
             flag(Attribute::Bilinear, *mode == UpsampleMode::Bilinear { align_corners: false });
@@ -369,6 +513,76 @@ pub(super) fn layer(graph: &Graph, node: &Node) -> Option<Layer> {
     let stride = stride.filter(|stride| Some(*stride) != kernel);
     let kernel = kernel.filter(|kernel| *kernel != [2; 2] || stride.is_some());
     Some(Layer { kernel, argument, stride, attributes, ..Layer::new(kind) })
+}
+
+/// The word of a function of one element, with its argument.
+fn function(
+    kind: ActivationKind,
+    attributes: &mut Vec<(Attribute, Argument)>,
+) -> Option<(Kind, Option<Argument>)> {
+    if let Some((word, _)) = FUNCTIONS.iter().find(|(_, function)| *function == kind) {
+        return Some((*word, None));
+    }
+    let number = |value: f32, usual: f32| (value != usual).then_some(Argument::Number(value));
+    let mut attribute = |attribute, value, usual| differing(attribute, value, usual, attributes);
+    Some(match kind {
+        ActivationKind::LeakyRelu { slope } => (Kind::Leaky, number(slope, LEAKY_SLOPE)),
+        ActivationKind::Elu { alpha } => (Kind::Elu, number(alpha, 1.0)),
+        ActivationKind::Celu { alpha } => (Kind::Celu, number(alpha, 1.0)),
+        ActivationKind::ThresholdedRelu { alpha } => (Kind::Thresholded, number(alpha, 1.0)),
+        ActivationKind::Clip { min, max } => {
+            attribute(Attribute::Least, min, f32::NEG_INFINITY);
+            attribute(Attribute::Greatest, max, f32::INFINITY);
+            (Kind::Clip, None)
+        }
+        ActivationKind::HardSigmoid { alpha, beta } => {
+            attribute(Attribute::Alpha, alpha, HARD_SIGMOID[0]);
+            attribute(Attribute::Beta, beta, HARD_SIGMOID[1]);
+            (Kind::HardSigmoid, None)
+        }
+        ActivationKind::Swish { alpha } => {
+            attribute(Attribute::Alpha, alpha, 1.0);
+            (Kind::Swish, None)
+        }
+        ActivationKind::Selu { alpha, gamma } => {
+            attribute(Attribute::Alpha, alpha, SELU[0]);
+            attribute(Attribute::Factor, gamma, SELU[1]);
+            (Kind::Selu, None)
+        }
+        _ => return None,
+    })
+}
+
+/// The word of a resizing.
+fn resizing(resize: &Resize) -> Layer {
+    let Resize { axis, size, scale, mode, coordinates } = *resize;
+    let mut attributes = Vec::new();
+    axis_attribute(axis, &mut attributes);
+    attributes.extend(scale.map(|scale| (Attribute::By, Argument::Number(scale))));
+    match mode {
+        ResizeMode::Nearest(rounding) => {
+            let word = ROUNDINGS.iter().find(|(_, other)| *other == rounding);
+            attributes.extend(word.map(|(attribute, _)| (*attribute, Argument::Flag)));
+        }
+        ResizeMode::Linear => attributes.push((Attribute::Linear, Argument::Flag)),
+        ResizeMode::Cubic { a, exclude_outside } => {
+            attributes.push((Attribute::Cubic, Argument::Number(a)));
+            attributes.extend(exclude_outside.then_some((Attribute::ExcludeOutside, Argument::Flag)));
+        }
+    }
+    let word = COORDINATES.iter().find(|(_, other)| *other == coordinates);
+    attributes.extend(word.map(|(attribute, _)| (*attribute, Argument::Flag)));
+    Layer { argument: Some(Argument::Integer(size)), attributes, ..Layer::new(Kind::Resize) }
+}
+
+/// `rows`, `columns` or `axis 3`; channels go without saying.
+fn axis_attribute(axis: usize, attributes: &mut Vec<(Attribute, Argument)>) {
+    attributes.extend(match axis {
+        0 => None,
+        1 => Some((Attribute::Rows, Argument::Flag)),
+        2 => Some((Attribute::Columns, Argument::Flag)),
+        axis => Some((Attribute::Axis, Argument::Integer(axis))),
+    });
 }
 
 fn differing(attribute: Attribute, value: f32, usual: f32, attributes: &mut Vec<(Attribute, Argument)>) {

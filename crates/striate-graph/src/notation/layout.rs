@@ -131,7 +131,9 @@ fn aux_parts(item: &Item) -> Option<(String, &Sequence, &'static str)> {
 fn around(item: &Item) -> (String, String) {
     let name = item.name.as_ref().map_or(String::new(), |name| format!("{name}: "));
     match &item.form {
-        Form::Layer(layer) => (format!("{name}{}(", layer.kind.word().names[0]), ")".into()),
+        Form::Layer(layer) => {
+            (format!("{name}{}(", layer.kind.word().names[0]), format!("){}", attributes_text(layer)))
+        }
         Form::Group { times, .. } => {
             (format!("{name}["), times.map_or("]".into(), |times| format!("]*{times}")))
         }
@@ -202,6 +204,12 @@ fn layer_text(layer: &Layer) -> String {
     if layer.optional {
         text.push('?');
     }
+    text + &attributes_text(layer)
+}
+
+/// What stands behind a layer: ` pad 1 nobias`.
+fn attributes_text(layer: &Layer) -> String {
+    let mut text = String::new();
     for (attribute, argument) in &layer.attributes {
         text += &format!(" {} {argument}", attribute.row().0);
         text.truncate(text.trim_end().len());

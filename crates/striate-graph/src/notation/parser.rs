@@ -330,7 +330,7 @@ impl Parser<'_, '_, '_> {
             if !branches {
                 let _: Option<()> = self.error(
                     self.span(0),
-                    "branches outside add, multiply and concat",
+                    "branches outside add, concat and their like",
                     "write add( … | … ) or concat( … | … )",
                 );
             }
@@ -513,7 +513,9 @@ impl Parser<'_, '_, '_> {
                 return self.error(self.since(start), message, format!("write it as in: {}", word.example));
             }
             layer.branches = self.parts(true)?;
-            return Some(layer);
+            if word.attributes.is_empty() {
+                return Some(layer);
+            }
         }
         while self.is(0, TokenKind::Atom) {
             match self.attribute(word, &layer) {

@@ -1,6 +1,6 @@
 //! The words of the notation in one table: what the parser knows, the printer writes and the reference lists.
 
-use crate::ops::{PadMode, Padding, Role};
+use crate::ops::{ActivationKind, BinaryKind, Coordinates, FoldKind, PadMode, Padding, Role, Rounding};
 use crate::{DType, Fan, Init};
 use std::fmt;
 
@@ -18,9 +18,33 @@ pub(super) enum Kind {
     Lrn,
     Bn,
     Relu,
+    Relu6,
+    Clip,
     Leaky,
+    Elu,
+    Selu,
+    Celu,
+    Thresholded,
     Sigmoid,
+    HardSigmoid,
     Tanh,
+    Swish,
+    HardSwish,
+    Mish,
+    Gelu,
+    GeluTanh,
+    Softplus,
+    Softsign,
+    Exp,
+    Log,
+    Sqrt,
+    Reciprocal,
+    Abs,
+    Erf,
+    Sign,
+    Floor,
+    Ceil,
+    Round,
     Softmax,
     LogSoftmax,
     Dropout,
@@ -28,15 +52,39 @@ pub(super) enum Kind {
     Reshape,
     Add,
     Multiply,
+    Subtract,
+    Divide,
+    Power,
+    Minimum,
+    Maximum,
+    Equal,
+    Less,
+    Greater,
+    Prelu,
+    Where,
+    MatMul,
     Concat,
     Identity,
     Scale,
     Slice,
+    Flip,
+    Permute,
+    Tile,
     Pad,
+    PadAxis,
     Upsample,
+    Resize,
+    DepthToSpace,
+    SpaceToDepth,
     Sum,
     Mean,
+    Max,
+    Min,
+    Product,
+    ArgMax,
+    ArgMin,
     Expand,
+    Standardize,
     Input,
     Param,
     Constant,
@@ -241,8 +289,11 @@ attributes! {
     Ceil "ceil" Nothing "round the output size up";
     ExcludePad "exclude-pad" Nothing "the padding does not count in the mean";
     Size "size" Integer "channels in a window";
-    Alpha "alpha" Number "α, divided by the size";
-    Beta "beta" Number "β, the exponent";
+    Alpha "alpha" Number "α: of lrn divided by the size, else the function's constant";
+    Beta "beta" Number "β: of lrn the exponent, else the function's constant";
+    Factor "gamma" Number "γ, the function's factor";
+    Least "min" Number "the least result; without it unbounded";
+    Greatest "max" Number "the greatest result; without it unbounded";
     K "k" Number "k, added to the sum";
     Eps "eps" Number "ε, added to the variance";
     Momentum "momentum" Number "how far the running statistics move at each step";
@@ -250,10 +301,26 @@ attributes! {
     Rows "rows" Nothing "of rows instead of channels";
     Columns "columns" Nothing "of columns instead of channels";
     Axis "axis" Integer "of any axis (0 = channels)";
+    Axes "axes" Dims "of these axes together: 1x2 is rows and columns";
+    Last "last" Nothing "the last of equals instead of the first";
+    Value "value" Number "what the padding holds instead of zeros";
+    Crd "crd" Nothing "the pixels of a channel side by side, else the channels of a pixel";
+    LeftTransposed "left-transposed" Nothing "the left side's matrices are given transposed";
+    RightTransposed "right-transposed" Nothing "the right side's matrices are given transposed";
     Step "step" Integer "distance between elements taken";
     Channels "channels" Counts "channels of zeros before and behind";
     Bilinear "bilinear" Nothing "weight the four nearest pixels instead of repeating one";
-    AlignCorners "align-corners" Nothing "bilinear, corner pixels keep their values";
+    AlignCorners "align-corners" Nothing "the outermost pixels keep their places; of upsample: bilinear";
+    By "by" Number "the factor that positions are divided by, instead of the quotient of sizes";
+    Linear "linear" Nothing "weight the two nearest instead of repeating one";
+    Cubic "cubic" Number "weight the four nearest by Keys' kernel with this constant: -0.75";
+    ExcludeOutside "exclude-outside" Nothing "cubic, without what lies beyond the ends";
+    HalfUp "half-up" Nothing "of two equally near the greater instead of the lesser";
+    Down "down" Nothing "always the lesser of the two around";
+    Up "up" Nothing "always the greater of the two around";
+    Pytorch "pytorch" Nothing "positions as by default, but 0 of a single element";
+    Symmetric "symmetric" Nothing "positions about the middle";
+    Asymmetric "asymmetric" Nothing "positions counted from the first element's";
     Times "times" Number "factor on each element";
     Shared "shared" Nothing "divide by the number of copies";
     Single "single" Nothing "one for the whole batch instead of one an image";
@@ -287,6 +354,61 @@ pub(super) const MODES: [(Attribute, PadMode); 3] = [
 /// The element types that have a word.
 pub(super) const DTYPES: [(Attribute, DType); 2] = [(Attribute::U32, DType::U32), (Attribute::U8, DType::U8)];
 
+/// The functions of one element that have no constants, and their words.
+pub(super) const FUNCTIONS: &[(Kind, ActivationKind)] = &[
+    (Kind::Relu, ActivationKind::Relu),
+    (Kind::Relu6, ActivationKind::Clip { min: 0.0, max: 6.0 }),
+    (Kind::Sigmoid, ActivationKind::Sigmoid),
+    (Kind::Tanh, ActivationKind::Tanh),
+    (Kind::HardSwish, ActivationKind::HardSwish),
+    (Kind::Mish, ActivationKind::Mish),
+    (Kind::Gelu, ActivationKind::Gelu),
+    (Kind::GeluTanh, ActivationKind::GeluTanh),
+    (Kind::Softplus, ActivationKind::Softplus),
+    (Kind::Softsign, ActivationKind::Softsign),
+    (Kind::Exp, ActivationKind::Exp),
+    (Kind::Log, ActivationKind::Log),
+    (Kind::Sqrt, ActivationKind::Sqrt),
+    (Kind::Reciprocal, ActivationKind::Reciprocal),
+    (Kind::Abs, ActivationKind::Abs),
+    (Kind::Erf, ActivationKind::Erf),
+    (Kind::Sign, ActivationKind::Sign),
+    (Kind::Floor, ActivationKind::Floor),
+    (Kind::Ceil, ActivationKind::Ceil),
+    (Kind::Round, ActivationKind::Round),
+];
+
+/// The functions of two elements and their words.
+pub(super) const BINARIES: [(Kind, BinaryKind); BinaryKind::ALL.len()] = [
+    (Kind::Add, BinaryKind::Add),
+    (Kind::Multiply, BinaryKind::Multiply),
+    (Kind::Subtract, BinaryKind::Subtract),
+    (Kind::Divide, BinaryKind::Divide),
+    (Kind::Power, BinaryKind::Power),
+    (Kind::Minimum, BinaryKind::Minimum),
+    (Kind::Maximum, BinaryKind::Maximum),
+    (Kind::Equal, BinaryKind::Equal),
+    (Kind::Less, BinaryKind::Less),
+    (Kind::Greater, BinaryKind::Greater),
+    (Kind::Prelu, BinaryKind::Prelu),
+];
+
+/// What combines elements along axes, and its word.
+pub(super) const FOLDS: [(Kind, FoldKind); FoldKind::ALL.len()] =
+    [(Kind::Max, FoldKind::Max), (Kind::Min, FoldKind::Min), (Kind::Product, FoldKind::Product)];
+
+/// The ways to round a position, but the usual one, and their words.
+pub(super) const ROUNDINGS: [(Attribute, Rounding); 3] =
+    [(Attribute::HalfUp, Rounding::HalfUp), (Attribute::Down, Rounding::Down), (Attribute::Up, Rounding::Up)];
+
+/// The coordinates of a resizing, but the usual ones, and their words.
+pub(super) const COORDINATES: [(Attribute, Coordinates); 4] = [
+    (Attribute::Pytorch, Coordinates::PytorchHalfPixel),
+    (Attribute::Symmetric, Coordinates::HalfPixelSymmetric),
+    (Attribute::AlignCorners, Coordinates::AlignCorners),
+    (Attribute::Asymmetric, Coordinates::Asymmetric),
+];
+
 /// Attributes of which a layer has at most one.
 pub(super) const EXCLUSIVE: &[&[Attribute]] = {
     use Attribute::*;
@@ -294,6 +416,9 @@ pub(super) const EXCLUSIVE: &[&[Attribute]] = {
         &[Pad, Same, Valid],
         &[Reflect, Replicate, Circular],
         &[Rows, Columns, Axis],
+        &[Linear, Cubic, HalfUp, Down, Up],
+        &[Linear, ExcludeOutside],
+        &[AlignCorners, Pytorch, Symmetric, Asymmetric],
         &[Weight, Bias, Gamma, Shift, Statistic, State],
         &[U32, U8],
     ]
@@ -342,7 +467,8 @@ impl Word {
     }
     /// Whether branches in parentheses follow.
     pub(super) fn is_join(&self) -> bool {
-        matches!(self.kind, Kind::Add | Kind::Multiply | Kind::Concat)
+        let others = matches!(self.kind, Kind::Concat | Kind::Where | Kind::MatMul);
+        others || BINARIES.iter().any(|(kind, _)| *kind == self.kind)
     }
 }
 
@@ -384,34 +510,101 @@ pub(super) const WORDS: &[Word] = {
         Word::new(Kind::Relu, &["relu"], "relu", "max(x, 0)"),
         Word::new(Kind::Leaky, &["leaky", "leakyrelu"], "leaky 0.1", "leaky ReLU with this slope; bare: 0.01")
             .takes(Takes::Number),
+        Word::new(Kind::Relu6, &["relu6"], "relu6", "x between 0 and 6"),
+        Word::new(Kind::Clip, &["clip", "clamp"], "clip min -1 max 1", "x within bounds").attributes(&[Least, Greatest]),
+        Word::new(Kind::Elu, &["elu"], "elu 0.5", "x, or α·(e^x − 1) where negative; bare: 1").takes(Takes::Number),
+        Word::new(Kind::Selu, &["selu"], "selu alpha 2 gamma 3", "γ·ELU; bare: 1.67326 and 1.0507, which keep mean and variance")
+            .attributes(&[Alpha, Factor]),
+        Word::new(Kind::Celu, &["celu"], "celu 0.5", "x, or α·(e^(x/α) − 1) where negative; bare: 1").takes(Takes::Number),
+        Word::new(Kind::Thresholded, &["thresholdedrelu"], "thresholdedrelu 0.5", "x where greater than this, else 0; bare: 1")
+            .takes(Takes::Number),
         Word::new(Kind::Sigmoid, &["sigmoid"], "sigmoid", "1/(1 + e^−x)"),
+        Word::new(Kind::HardSigmoid, &["hardsigmoid"], "hardsigmoid alpha 0.25 beta 0.5", "α·x + β between 0 and 1; bare: 1/6 and 0.5")
+            .attributes(&[Alpha, Beta]),
         Word::new(Kind::Tanh, &["tanh"], "tanh", "hyperbolic tangent"),
+        Word::new(Kind::Swish, &["silu", "swish"], "silu", "x·sigmoid(α·x); bare: 1").attributes(&[Alpha]),
+        Word::new(Kind::HardSwish, &["hardswish", "hswish"], "hardswish", "x·(x/6 + ½ between 0 and 1)"),
+        Word::new(Kind::Mish, &["mish"], "mish", "x·tanh(softplus x)"),
+        Word::new(Kind::Gelu, &["gelu"], "gelu", "x·Φ(x), with the normal distribution's Φ"),
+        Word::new(Kind::GeluTanh, &["gelu-tanh"], "gelu-tanh", "gelu, approximated by tanh"),
+        Word::new(Kind::Softplus, &["softplus"], "softplus", "ln(1 + e^x)"),
+        Word::new(Kind::Softsign, &["softsign"], "softsign", "x/(1 + |x|)"),
+        Word::new(Kind::Exp, &["exp"], "exp", "e^x"),
+        Word::new(Kind::Log, &["log", "ln"], "log", "natural logarithm"),
+        Word::new(Kind::Sqrt, &["sqrt"], "sqrt", "square root"),
+        Word::new(Kind::Reciprocal, &["reciprocal"], "reciprocal", "1/x"),
+        Word::new(Kind::Abs, &["abs"], "abs", "|x|"),
+        Word::new(Kind::Erf, &["erf"], "erf", "error function"),
+        Word::new(Kind::Sign, &["sign"], "sign", "-1, 0 or 1"),
+        Word::new(Kind::Floor, &["floor"], "floor", "greatest integer that is not greater"),
+        Word::new(Kind::Ceil, &["ceil"], "ceil", "least integer that is not less"),
+        Word::new(Kind::Round, &["round"], "round", "nearest integer, the even one of two"),
         Word::new(Kind::Softmax, &["softmax", "soft-max"], "softmax", "class probabilities; behind a feature map, an activation or dropout it brings its own FC to the number of classes")
-            .attributes(&[Alone]),
+            .attributes(&[Alone, Rows, Columns, Axis]),
         Word::new(Kind::LogSoftmax, &["logsoftmax", "log-softmax"], "logsoftmax", "logarithm of softmax")
-            .attributes(&[Alone]),
+            .attributes(&[Alone, Rows, Columns, Axis]),
         Word::new(Kind::Dropout, &["dropout", "drop"], "dropout 0.5", "dropout with this probability; bare: 0.5")
             .takes(Takes::Number),
         Word::new(Kind::Flatten, &["flatten"], "flatten", "all elements in one dimension"),
         Word::new(Kind::Reshape, &["reshape"], "reshape 64x7x7", "other dimensions").needs(Takes::Dims),
         Word::new(Kind::Add, &["add"], "add( conv3-64 - bn | identity )", "sum of two branches (residual)"),
         Word::new(Kind::Multiply, &["multiply", "mul"], "multiply( sigmoid | identity )", "product of two branches"),
-        Word::new(Kind::Concat, &["concat"], "concat( conv1-64 | conv3-64 | conv5-32 )", "channels of the branches side by side (inception)"),
+        Word::new(Kind::Subtract, &["subtract", "sub"], "subtract( identity | gap )", "difference of two branches"),
+        Word::new(Kind::Divide, &["divide", "div"], "divide( identity | gmp )", "quotient of two branches"),
+        Word::new(Kind::Power, &["power", "pow"], "power( identity | constant 3 )", "the first branch to the power of the second"),
+        Word::new(Kind::Minimum, &["minimum"], "minimum( identity | constant 1 )", "the lesser of two branches"),
+        Word::new(Kind::Maximum, &["maximum"], "maximum( conv3-64 | conv5-64 )", "the greater of two branches"),
+        Word::new(Kind::Equal, &["equal"], "equal( identity | gmp )", "1 where two branches are equal, else 0"),
+        Word::new(Kind::Less, &["less"], "less( identity | gap )", "1 where the first branch is less, else 0"),
+        Word::new(Kind::Greater, &["greater"], "greater( identity | gap )", "1 where the first branch is greater, else 0"),
+        Word::new(Kind::Prelu, &["prelu"], "prelu( identity | param 64x1x1 init 0.25 )", "the first branch, times the second where negative"),
+        Word::new(Kind::Where, &["where"], "where( greater( identity | gap ) | identity | gap )", "the second branch where the first is not 0, else the third"),
+        Word::new(Kind::MatMul, &["matmul"], "matmul( reshape 64x49 | reshape 64x49 ) right-transposed", "product of matrices, the last two axes of two branches")
+            .attributes(&[LeftTransposed, RightTransposed]),
+        Word::new(Kind::Concat, &["concat"], "concat( conv1-64 | conv3-64 | conv5-32 )", "channels of the branches side by side (inception)")
+            .attributes(&[Rows, Columns, Axis]),
         Word::new(Kind::Identity, &["identity"], "identity", "nothing: the value as it is; an empty branch"),
         Word::new(Kind::Scale, &["scale"], "scale 0.5", "multiplication by a constant").needs(Takes::Number),
         Word::new(Kind::Slice, &["slice"], "slice 0..32 rows step 2", "a part of the channels, rows or columns")
             .needs(Takes::Range)
             .attributes(&[Rows, Columns, Axis, Step]),
+        Word::new(Kind::Flip, &["flip"], "flip columns", "channels, rows or columns in reverse").attributes(&[Rows, Columns, Axis]),
+        Word::new(Kind::Permute, &["permute", "transpose"], "permute 1x2x0", "the axes in another order").needs(Takes::Dims),
+        Word::new(Kind::Tile, &["tile"], "tile-2 rows", "channels, rows or columns several times over")
+            .needs(Takes::Integer)
+            .attributes(&[Rows, Columns, Axis]),
+        Word::new(Kind::PadAxis, &["pad-axis"], "pad-axis 0+3 axis 1 value 1", "padding of one axis of any value")
+            .needs(Takes::Counts)
+            .attributes(&[Rows, Columns, Axis, Reflect, Replicate, Circular, Value]),
         Word::new(Kind::Pad, &["pad"], "pad 1 channels 8+8", "padding as a layer, of channels too")
             .takes(Takes::Pads)
             .attributes(&[Reflect, Replicate, Circular, Channels]),
         Word::new(Kind::Upsample, &["upsample"], "upsample 64x64 bilinear", "a larger map by repetition; bare: twice the size")
             .takes(Takes::Pair)
             .attributes(&[Bilinear, AlignCorners]),
+        Word::new(Kind::Resize, &["resize"], "resize-13 rows cubic -0.75", "any number of channels, rows or columns; bare: the nearest repeated")
+            .needs(Takes::Integer)
+            .attributes(&[
+                Rows, Columns, Axis, By, Linear, Cubic, ExcludeOutside, HalfUp, Down, Up, AlignCorners, Pytorch, Symmetric,
+                Asymmetric,
+            ]),
+        Word::new(Kind::DepthToSpace, &["depthtospace"], "depthtospace-2 crd", "channels to blocks of pixels (pixel shuffle)")
+            .needs(Takes::Integer)
+            .attributes(&[Crd]),
+        Word::new(Kind::SpaceToDepth, &["spacetodepth"], "spacetodepth-2", "blocks of pixels to channels")
+            .needs(Takes::Integer)
+            .attributes(&[Crd]),
         Word::new(Kind::Sum, &["sum"], "sum 64x1x1", "sum over the dimensions that the result lacks")
             .needs(Takes::Dims)
             .attributes(&[Times, Single, U32, U8]),
         Word::new(Kind::Mean, &["mean"], "mean 64x1x1", "mean over them").needs(Takes::Dims).attributes(&[Times, Single, U32, U8]),
+        Word::new(Kind::Max, &["max"], "max axes 1x2", "greatest element along axes; bare: along all").attributes(&[Axes]),
+        Word::new(Kind::Min, &["min"], "min axes 0", "least element along axes; bare: along all").attributes(&[Axes]),
+        Word::new(Kind::Product, &["product", "prod"], "product axes 0", "product of elements along axes; bare: along all").attributes(&[Axes]),
+        Word::new(Kind::ArgMax, &["argmax"], "argmax", "index of the greatest channel, row or column").attributes(&[Rows, Columns, Axis, Last]),
+        Word::new(Kind::ArgMin, &["argmin"], "argmin rows", "index of the least").attributes(&[Rows, Columns, Axis, Last]),
+        Word::new(Kind::Standardize, &["standardize"], "standardize axes 1x2 eps 1e-5", "mean 0 and variance 1 along axes; bare: rows and columns (instance norm), eps 1e-5")
+            .attributes(&[Axes, Eps]),
         Word::new(Kind::Expand, &["expand"], "expand 64x7x7", "repetition to larger dimensions")
             .needs(Takes::Dims)
             .attributes(&[Times, Shared, Single, U32, U8]),

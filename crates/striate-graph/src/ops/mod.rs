@@ -13,29 +13,39 @@ pub mod binary;
 pub mod concat;
 pub mod conv2d;
 pub mod conv_transpose2d;
+pub mod depth_to_space;
 pub mod dropout;
+pub mod fold;
 pub mod leaf;
 pub mod linear;
 pub mod local_response_norm;
 pub mod locally_connected2d;
 pub mod loss;
+pub mod matmul;
 pub mod optim;
 pub mod pad;
+pub mod pad_axis;
+pub mod permute;
 pub mod pool;
 pub mod reduce;
 pub mod reshape;
+pub mod resize;
+pub mod select;
 pub mod slice;
 pub mod softmax;
+pub mod standardize;
 pub mod upsample;
 pub mod window;
 
-pub use activation::{Activation, ActivationBackward, ActivationKind};
+pub use activation::{Activation, ActivationBackward, ActivationKind, Slope};
 pub use batch_norm::{BatchNorm, BatchNormBackward, Normalize};
 pub use binary::{Binary, BinaryKind, Scale};
 pub use concat::Concat;
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::{Conv2d, Conv2dBackwardData, Conv2dBackwardWeights};
+pub use depth_to_space::{DepthToSpace, SpaceToDepth};
 pub use dropout::Dropout;
+pub use fold::{ArgMax, Fold, FoldKind};
 pub use leaf::{Constant, Input, Parameter, Role};
 pub use linear::{Linear, LinearBackwardData, LinearBackwardWeights};
 pub use local_response_norm::{LocalResponseNorm, LocalResponseNormBackward};
@@ -46,15 +56,21 @@ pub use loss::{
     BceWithLogits, BceWithLogitsBackward, CrossEntropy, CrossEntropyBackward, MeanSquaredError,
     MeanSquaredErrorBackward,
 };
+pub use matmul::MatMul;
 pub use optim::SgdUpdate;
 pub use pad::{Pad, PadBackward, PadMode};
+pub use pad_axis::{PadAxis, PadAxisBackward, Tile};
+pub use permute::{Flip, Permute};
 pub use pool::{
     AvgPool2d, AvgPool2dBackward, GlobalPool, GlobalPoolBackward, MaxPool2d, MaxPool2dBackward, PoolKind,
 };
 pub use reduce::{Expand, Reduce};
 pub use reshape::Reshape;
+pub use resize::{Coordinates, Resize, ResizeBackward, ResizeMode, Rounding};
+pub use select::Where;
 pub use slice::{Slice, SliceBackward};
 pub use softmax::{Softmax, SoftmaxBackward};
+pub use standardize::{Standardize, StandardizeBackward};
 pub use upsample::{Upsample, UpsampleBackward, UpsampleMode};
 pub use window::{Padding, Window};
 
@@ -67,7 +83,7 @@ pub enum Reach {
     Window([Window; 2]),
     /// Each element depends on the whole input.
     Everything,
-    /// Positions do not follow a regular grid (transposed convolution, upsampling): not tracked.
+    /// Positions do not follow a regular grid (transposed convolution, resizing, other orders): not tracked.
     Irregular,
 }
 
@@ -145,6 +161,8 @@ operations! {
     MaxPool2d, AvgPool2d, GlobalPool,
     Activation, Softmax, BatchNorm, LocalResponseNorm, Dropout,
     Reshape, Binary, Scale, Concat, Slice, Pad, Upsample, Reduce, Expand,
+    Where, MatMul, Standardize, Fold, ArgMax,
+    Permute, Flip, PadAxis, Tile, Resize, DepthToSpace, SpaceToDepth,
     // layers computed again
     Normalize,
     // losses
@@ -155,7 +173,7 @@ operations! {
     LinearBackwardData, LinearBackwardWeights,
     MaxPool2dBackward, AvgPool2dBackward, GlobalPoolBackward,
     ActivationBackward, SoftmaxBackward, BatchNormBackward, LocalResponseNormBackward,
-    SliceBackward, PadBackward, UpsampleBackward,
+    SliceBackward, PadBackward, UpsampleBackward, PadAxisBackward, ResizeBackward, StandardizeBackward,
     CrossEntropyBackward, BceWithLogitsBackward, MeanSquaredErrorBackward,
     // updates
     SgdUpdate,
@@ -226,6 +244,15 @@ pub(crate) mod expect {
         if *found != expected {
             problems.push(Problem::Shape { what, expected, found: found.clone() });
         }
+    }
+
+    /// The size of an axis.
+    pub(crate) fn axis(axis: usize, ty: &Type, problems: &mut Vec<Problem>) -> Option<usize> {
+        let size = ty.dims.get(axis).copied();
+        if size.is_none() {
+            problems.push(Problem::Axis { axis, found: ty.clone() });
+        }
+        size
     }
 
     /// At least 1.
