@@ -91,7 +91,7 @@ pub enum Activation {
     },
 }
 
-/// What values are held within.
+/// What values are held within; the floor does not exceed the ceiling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bounds {
     floor: f32,
@@ -101,6 +101,11 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// All values as they are.
     const NONE: Self = Self { floor: f32::NEG_INFINITY, ceiling: f32::INFINITY };
+
+    /// The greatest value, where there is one.
+    fn cap(self) -> Option<f32> {
+        (self.ceiling < f32::INFINITY).then_some(self.ceiling)
+    }
 
     /// A vector of values, held; where a value is NaN it stays.
     #[inline(always)]
@@ -115,7 +120,7 @@ impl Activation {
         match self {
             Activation::None => Bounds::NONE,
             Activation::Relu => Bounds { floor: 0.0, ..Bounds::NONE },
-            Activation::Clip { min, max } => Bounds { floor: min, ceiling: max },
+            Activation::Clip { min, max } => Bounds { floor: min.min(max), ceiling: max },
         }
     }
 }

@@ -454,10 +454,19 @@ pub(super) unsafe fn finish<S: Simd, D: Element, const PIXELS: usize, const VECT
                 }
             }
         }
+        // Few are capped: the others do not wait for it. The sum comes second: where it is NaN it stays.
+        if let Some(cap) = sink.bounds.cap() {
+            for p in 0..PIXELS {
+                for v in 0..VECTORS {
+                    sums[p][v] = s.min(s.splat(cap), sums[p][v]);
+                }
+            }
+        }
+        let floor = s.splat(sink.bounds.floor);
         for p in 0..PIXELS {
             let dst = sink.dst.add(*sink.pixels.add(p) * sink.dst_ld);
             for v in 0..VECTORS {
-                let value = sink.bounds.hold(s, sums[p][v]);
+                let value = s.max(floor, sums[p][v]);
                 if v + 1 < VECTORS || sink.tail == S::LANES {
                     s.store(dst.add(v * S::LANES), value);
                 } else {
