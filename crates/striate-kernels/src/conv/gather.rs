@@ -257,7 +257,9 @@ impl Gather {
         let macs_of_pixel = (self.panels.len * together.min(panels) / panels).max(64);
         let task_pixels =
             TASK_PIXELS.max(TASK_MACS / macs_of_pixel).max(pixels * self.groups.len() / MAX_TASKS);
-        let grain = task_pixels.div_ceil(pixels_of_unit);
+        // Tasks as even as can be: a small last one would load its weights for a few pixels.
+        let (units, grain) = (outer * inner, task_pixels.div_ceil(pixels_of_unit));
+        let grain = units.div_ceil(((units + grain / 2) / grain).max(1));
         // Whole images, or whole tiles, where a task is large enough for them.
         let round = if grain >= inner {
             inner
