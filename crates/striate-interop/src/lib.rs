@@ -1,10 +1,11 @@
-//! Model files and arrays in and out: safetensors and NumPy's `.npy`, written so that an interrupted write leaves the
+//! Model files and arrays in and out: ONNX, safetensors and NumPy's `.npy`, written so that an interrupted write leaves the
 //! old file.
 #![forbid(unsafe_code)]
 
 pub mod atomic;
 mod elements;
 pub mod npy;
+pub mod onnx;
 pub mod sniff;
 pub mod tensor_file;
 
