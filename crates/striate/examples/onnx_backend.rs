@@ -204,7 +204,7 @@ fn check(imported: &Imported, given: &[(String, Constant)], outputs: &[Constant]
 }
 
 fn compute(imported: &Imported, given: &[(String, Constant)], batch: usize) -> Result<Session, String> {
-    let options = PlanOptions { batch, threads: 1, ..PlanOptions::default() };
+    let options = PlanOptions { threads: 1, ..PlanOptions::new(batch) };
     let plan = Plan::new(&imported.graph, options).map_err(|error| format!("no plan: {error}"))?;
     let parameters = imported
         .parameters

@@ -12,10 +12,17 @@ const MAX_ELEMENTS: usize = 1 << 36;
 /// The type of a tensor's elements. Floats of any width are float32 here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Floats.
     Float,
+    /// 0 or 1.
     Bool,
-    /// Whole numbers of so many bits.
-    Int { bits: u8, signed: bool },
+    /// Whole numbers.
+    Int {
+        /// 8, 16, 32 or 64.
+        bits: u8,
+        /// Whether there are negative ones.
+        signed: bool,
+    },
 }
 
 /// Sizes, indices, axes.
@@ -55,6 +62,7 @@ fn row(data_type: i64) -> Result<&'static (i64, &'static str, Kind, usize), Prob
 /// A whole number, or a multiple of the batch size, which is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Int {
+    /// The number; of 64 bits without sign, its bits.
     Known(i64),
     /// So many times the batch size.
     Batch(i64),
@@ -73,16 +81,21 @@ impl Int {
 /// Elements in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
+    /// Floats.
     Floats(Vec<f32>),
+    /// Whole numbers, or 0 and 1.
     Ints(Vec<Int>),
 }
 
 /// A tensor whose elements are known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
-    pub(crate) kind: Kind,
-    pub(crate) dims: Vec<usize>,
-    pub(crate) data: Data,
+    /// The type of its elements.
+    pub kind: Kind,
+    /// Its dimensions, outermost first; empty for a scalar.
+    pub dims: Vec<usize>,
+    /// As many elements as the product of the dimensions.
+    pub data: Data,
 }
 
 impl Constant {
