@@ -228,11 +228,7 @@ fn typed(tensor: &proto::Tensor<'_>, kind: Kind) -> Data {
 }
 
 /// The bytes of a tensor in another file, which must lie in `folder` or below it.
-fn external(
-    entries: &[(String, String)],
-    folder: Option<&Path>,
-    needed: usize,
-) -> Result<Vec<u8>, Problem> {
+fn external(entries: &[(String, String)], folder: Option<&Path>, needed: usize) -> Result<Vec<u8>, Problem> {
     let entry = |key: &str| entries.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     let location = entry("location").unwrap_or_default();
     let outside = || Problem::Outside { location: location.into() };
@@ -250,9 +246,9 @@ fn external(
     }
     let number = |key, default| match entry(key) {
         None => Ok(default),
-        Some(text) => {
-            text.parse::<u64>().map_err(|_| Problem::ExternalEntry { key, value: text.chars().take(40).collect() })
-        }
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| Problem::ExternalEntry { key, value: text.chars().take(40).collect() }),
     };
     let (offset, length) = (number("offset", 0)?, number("length", needed as u64)?);
     let mut file = File::open(&path).map_err(read)?;

@@ -25,7 +25,9 @@ pub enum OnnxError {
     Read(#[source] io::Error),
     #[error("not a regular file; give the .onnx file itself")]
     NotAFile,
-    #[error("{size} bytes long; at most {limit} are read, and ONNX keeps larger models' weights in files of their own")]
+    #[error(
+        "{size} bytes long; at most {limit} are read, and ONNX keeps larger models' weights in files of their own"
+    )]
     TooLarge { size: u64, limit: u64 },
     #[error("not an ONNX file: it looks like {found}")]
     NotOnnx { found: &'static str },
@@ -35,7 +37,9 @@ pub enum OnnxError {
     NoGraph,
     #[error("it does not say what version of ONNX's operators it means (opset)")]
     NoOpset,
-    #[error("operators of version {version} (opset); {oldest} to {newest} are read: convert it with onnx.version_converter")]
+    #[error(
+        "operators of version {version} (opset); {oldest} to {newest} are read: convert it with onnx.version_converter"
+    )]
     Opset { version: i64, oldest: i64, newest: i64 },
     #[error("{0}")]
     Import(#[from] ImportErrors),
@@ -109,7 +113,9 @@ impl fmt::Display for ImportErrors {
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the fields are the numbers of the message
 pub enum Problem {
-    #[error("elements of type {data_type} in ONNX's numbering; floats, whole numbers of 8 to 64 bits and bool are read")]
+    #[error(
+        "elements of type {data_type} in ONNX's numbering; floats, whole numbers of 8 to 64 bits and bool are read"
+    )]
     ElementType { data_type: i64 },
     #[error("dimensions {dims:?} are not those of a tensor that can be held")]
     Dims { dims: Vec<i64> },
@@ -117,7 +123,9 @@ pub enum Problem {
     Bytes { dims: Vec<usize>, kind: &'static str, needed: usize, present: usize },
     #[error("dimensions {dims:?} have {needed} elements, but there are {present}")]
     Elements { dims: Vec<usize>, needed: usize, present: usize },
-    #[error("its elements lie at '{location}', outside the model's folder; external data must lie beside the model or below it")]
+    #[error(
+        "its elements lie at '{location}', outside the model's folder; external data must lie beside the model or below it"
+    )]
     Outside { location: String },
     #[error("its elements lie in the file '{location}', but the model was not read from a file")]
     NoFolder { location: String },
@@ -125,7 +133,9 @@ pub enum Problem {
     External { location: String, source: io::Error },
     #[error("its external data's {key} is '{value}', where a number of bytes should be")]
     ExternalEntry { key: &'static str, value: String },
-    #[error("its elements take {needed} bytes, but bytes {offset} to {offset} + {length} of '{location}' are said to hold them, which has {size}")]
+    #[error(
+        "its elements take {needed} bytes, but bytes {offset} to {offset} + {length} of '{location}' are said to hold them, which has {size}"
+    )]
     ExternalRange { location: String, offset: u64, length: u64, needed: usize, size: u64 },
     #[error("'{0}' is given twice")]
     Duplicate(String),

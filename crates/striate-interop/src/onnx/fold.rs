@@ -84,7 +84,8 @@ pub(crate) fn broadcast(lhs: &[usize], rhs: &[usize]) -> Result<Vec<usize>, Prob
 pub(crate) fn repeated(from: &[usize], dims: &[usize]) -> impl Iterator<Item = usize> + use<> {
     let own = strides(from);
     let missing = dims.len() - from.len();
-    let step = |axis: usize| if axis < missing || from[axis - missing] == 1 { 0 } else { own[axis - missing] };
+    let step =
+        |axis: usize| if axis < missing || from[axis - missing] == 1 { 0 } else { own[axis - missing] };
     let steps: Vec<usize> = (0..dims.len()).map(step).collect();
     offsets(dims, &steps)
 }
@@ -122,7 +123,9 @@ fn arithmetic(fold: &Fold<'_>, op: Arithmetic) -> Folded {
     fold.room(&dims)?;
     let pairs = repeated(&lhs.dims, &dims).zip(repeated(&rhs.dims, &dims));
     let data = match (&lhs.data, &rhs.data) {
-        (Data::Floats(a), Data::Floats(b)) => Data::Floats(pairs.map(|(i, j)| (op.float)(a[i], b[j])).collect()),
+        (Data::Floats(a), Data::Floats(b)) => {
+            Data::Floats(pairs.map(|(i, j)| (op.float)(a[i], b[j])).collect())
+        }
         (Data::Ints(a), Data::Ints(b)) => {
             let combine = |(i, j): (usize, usize)| match (a[i], b[j]) {
                 (Int::Known(a), Int::Known(b)) => {
@@ -340,9 +343,11 @@ pub(crate) fn clip(fold: &Fold<'_>) -> Folded {
     match &input.data {
         Data::Floats(_) => {
             let bound = |attribute, index, default: f32| match fold.optional(index) {
-                Some(bound) => bound.as_floats().and_then(<[f32]>::first).copied().ok_or(Problem::NotFloat {
-                    what: "the bounds",
-                }),
+                Some(bound) => bound
+                    .as_floats()
+                    .and_then(<[f32]>::first)
+                    .copied()
+                    .ok_or(Problem::NotFloat { what: "the bounds" }),
                 None => fold.attributes.float(attribute, default),
             };
             let (low, high) = (bound("min", 1, f32::NEG_INFINITY)?, bound("max", 2, f32::INFINITY)?);
@@ -456,7 +461,8 @@ pub(crate) fn range(fold: &Fold<'_>) -> Folded {
     let count = usize::try_from((span / step + i128::from(span % step != 0)).max(0)).unwrap_or(usize::MAX);
     let count = if span.signum() == step.signum() { count } else { 0 };
     fold.room(&[count])?;
-    let values = (0..count).map(|index| Int::Known((i128::from(start) + step * index as i128) as i64)).collect();
+    let values =
+        (0..count).map(|index| Int::Known((i128::from(start) + step * index as i128) as i64)).collect();
     Ok(vec![Constant { kind: fold.input(0)?.kind, dims: vec![count], data: Data::Ints(values) }])
 }
 
@@ -674,7 +680,8 @@ pub(crate) fn slice(fold: &Fold<'_>) -> Folded {
     let missing = |name| Problem::NoAttribute { name };
     let starts = fold.ints("starts", 1)?.ok_or(missing("starts"))?;
     let ends = fold.ints("ends", 2)?.ok_or(missing("ends"))?;
-    let (axes, steps) = (fold.ints("axes", 3)?, fold.optional(4).map(|steps| known(steps, "steps")).transpose()?);
+    let (axes, steps) =
+        (fold.ints("axes", 3)?, fold.optional(4).map(|steps| known(steps, "steps")).transpose()?);
     for (start, end, at, step) in cuts(&starts, &ends, axes.as_deref(), steps.as_deref())? {
         let at = axis(at, result.dims.len())?;
         let Cut { begin, len, .. } = cut(at, result.dims[at], start, end, step)?;
@@ -696,11 +703,7 @@ pub(crate) fn slice(fold: &Fold<'_>) -> Folded {
 }
 
 /// The sizes of the parts of a split.
-pub(crate) fn parts(
-    size: usize,
-    given: Option<&[i64]>,
-    outputs: usize,
-) -> Result<Vec<usize>, Problem> {
+pub(crate) fn parts(size: usize, given: Option<&[i64]>, outputs: usize) -> Result<Vec<usize>, Problem> {
     let parts = match given {
         Some(given) => dims_of(given)?,
         None => {
@@ -708,7 +711,9 @@ pub(crate) fn parts(
             (0..outputs).map(|index| part.min(size.saturating_sub(index * part))).collect()
         }
     };
-    if parts.len() != outputs || parts.iter().try_fold(0usize, |sum, part| sum.checked_add(*part)) != Some(size) {
+    if parts.len() != outputs
+        || parts.iter().try_fold(0usize, |sum, part| sum.checked_add(*part)) != Some(size)
+    {
         return Err(Problem::Unsupported(format!("{parts:?} are no {outputs} parts of {size}")));
     }
     Ok(parts)
@@ -743,12 +748,12 @@ pub(crate) fn select(fold: &Fold<'_>) -> Folded {
     let choose = known(&expand(condition, &dims), "the condition")?;
     let (yes, no) = (expand(yes, &dims), expand(no, &dims));
     let data = match (yes.data, no.data) {
-        (Data::Floats(a), Data::Floats(b)) => {
-            Data::Floats(choose.iter().zip(a.iter().zip(b)).map(|(c, (a, b))| if *c != 0 { *a } else { b }).collect())
-        }
-        (Data::Ints(a), Data::Ints(b)) => {
-            Data::Ints(choose.iter().zip(a.iter().zip(b)).map(|(c, (a, b))| if *c != 0 { *a } else { b }).collect())
-        }
+        (Data::Floats(a), Data::Floats(b)) => Data::Floats(
+            choose.iter().zip(a.iter().zip(b)).map(|(c, (a, b))| if *c != 0 { *a } else { b }).collect(),
+        ),
+        (Data::Ints(a), Data::Ints(b)) => Data::Ints(
+            choose.iter().zip(a.iter().zip(b)).map(|(c, (a, b))| if *c != 0 { *a } else { b }).collect(),
+        ),
         _ => return Err(Problem::NotInt { what: "both inputs, where one holds whole numbers," }),
     };
     Ok(vec![Constant { kind: yes.kind, dims, data }])

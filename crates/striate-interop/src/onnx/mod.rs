@@ -1,12 +1,13 @@
 //! ONNX, in and out: <https://onnx.ai>.
 //!
-//! [`read`] makes a network of a file; what a file may hold is the table in `import/rules.rs`. The wire format is read by
+//! [`read`] makes a network of a file, [`write`] a file of a network; what a file may hold is the table in `import/rules.rs`. The wire format is read by
 //! our own code: a tensor's bytes are borrowed from the file, every length is compared with what is there before memory is
 //! asked for, and nothing recurses with the file's depth.
 
 mod attributes;
 mod constant;
 mod error;
+mod export;
 mod fold;
 mod import;
 mod proto;
@@ -18,6 +19,9 @@ use std::path::Path;
 
 pub use constant::{Constant, Data, Int, Kind};
 pub use error::{ImportErrors, NodeProblem, OnnxError, OnnxFileError, Problem, Unsupported};
+pub use export::{
+    DEFAULT_OPSET, ExportError, ExportOptions, NEWEST_WRITTEN, OLDEST_WRITTEN, Unwritten, write,
+};
 pub use import::{ImportOptions, Imported, ImportedOutput, NEWEST, OLDEST, OutputSource};
 pub use wire::WireError;
 
@@ -75,7 +79,8 @@ pub fn parse(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Re
 /// What is wrong with it.
 pub fn parse_tensor(bytes: &[u8]) -> Result<Constant, NodeProblem> {
     let wrong = |problem| NodeProblem { place: "the tensor".into(), problem };
-    let tensor = proto::Tensor::read(bytes).map_err(|error| wrong(Problem::Unsupported(error.to_string())))?;
+    let tensor =
+        proto::Tensor::read(bytes).map_err(|error| wrong(Problem::Unsupported(error.to_string())))?;
     Constant::read(&tensor, None).map_err(wrong)
 }
 

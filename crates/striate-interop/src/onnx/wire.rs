@@ -25,7 +25,9 @@ pub enum WireError {
         message: &'static str,
     },
     /// A kind of field that does not exist, or no longer.
-    #[error("{message} has a field of wire type {kind}, which ONNX does not use: not an ONNX file, or a damaged one")]
+    #[error(
+        "{message} has a field of wire type {kind}, which ONNX does not use: not an ONNX file, or a damaged one"
+    )]
     Kind {
         /// The kind of message.
         message: &'static str,
@@ -117,8 +119,7 @@ impl<'a> Fields<'a> {
 fn varint(message: &'static str, bytes: &mut &[u8]) -> Result<u64, WireError> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
-        let (byte, rest) =
-            bytes.split_first().ok_or(WireError::Cut { message, wanted: 1, present: 0 })?;
+        let (byte, rest) = bytes.split_first().ok_or(WireError::Cut { message, wanted: 1, present: 0 })?;
         *bytes = rest;
         if shift == 63 && *byte > 1 {
             break;

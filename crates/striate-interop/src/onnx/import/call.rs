@@ -110,7 +110,8 @@ impl<'a> Call<'_, 'a> {
         kind: (Role, Init),
         convert: impl FnOnce(&Constant) -> Constant,
     ) -> Result<Value, Problem> {
-        let constant = self.constant(index, "weights")?.ok_or(Problem::Inputs { expected: "more", found: index })?;
+        let constant =
+            self.constant(index, "weights")?.ok_or(Problem::Inputs { expected: "more", found: index })?;
         let source = self.source(index);
         self.importer.parameter(source, form, kind, || convert(&constant))
     }

@@ -5,8 +5,8 @@ use super::super::constant::{Kind, kind};
 use super::super::error::Problem;
 use super::call::{Call, Read};
 use super::{Batch, Known, Tensor};
-use striate_graph::ops::{Activation, ActivationKind, Binary, BinaryKind, Constant, Op, Scale, Where};
 use striate_graph::Value;
+use striate_graph::ops::{Activation, ActivationKind, Binary, BinaryKind, Constant, Op, Scale, Where};
 
 fn activation(call: &mut Call<'_, '_>, kind: ActivationKind) -> Read {
     let src = call.tensor(0)?;
@@ -235,7 +235,9 @@ fn binary(call: &mut Call<'_, '_>, kind: BinaryKind) -> Read {
 /// The factor that an input is, where it is one number.
 fn factor(call: &Call<'_, '_>, index: usize) -> Option<f32> {
     match call.known(index) {
-        Ok(Known::Constant(constant)) if constant.len() == 1 && constant.dims.len() <= 1 => constant.uniform(),
+        Ok(Known::Constant(constant)) if constant.len() == 1 && constant.dims.len() <= 1 => {
+            constant.uniform()
+        }
         _ => None,
     }
 }
@@ -268,13 +270,17 @@ pub(super) fn mul(call: &mut Call<'_, '_>) -> Read {
 /// The activation that x times a gate computed from x is.
 fn gated(call: &Call<'_, '_>, src: Value, gate: Value) -> Option<ActivationKind> {
     let node = call.producer(gate);
-    let (Op::Activation(Activation { kind }), [input]) = (&node.op, node.inputs.as_slice()) else { return None };
+    let (Op::Activation(Activation { kind }), [input]) = (&node.op, node.inputs.as_slice()) else {
+        return None;
+    };
     match *kind {
         ActivationKind::Sigmoid if *input == src => Some(ActivationKind::Swish { alpha: 1.0 }),
         ActivationKind::Sigmoid => {
             let scale = call.producer(*input);
             match scale.op {
-                Op::Scale(Scale { factor }) if scale.inputs[0] == src => Some(ActivationKind::Swish { alpha: factor }),
+                Op::Scale(Scale { factor }) if scale.inputs[0] == src => {
+                    Some(ActivationKind::Swish { alpha: factor })
+                }
                 _ => None,
             }
         }
@@ -305,7 +311,9 @@ fn scaled(call: &mut Call<'_, '_>, src: Tensor, factor: f32) -> Read {
 /// x, where the value is x · min(max(x + 3, 0), 6).
 fn hard_swish_product(call: &Call<'_, '_>, value: Value) -> Option<Value> {
     let product = call.producer(value);
-    let (Op::Binary(Binary::MULTIPLY), [a, b]) = (&product.op, product.inputs.as_slice()) else { return None };
+    let (Op::Binary(Binary::MULTIPLY), [a, b]) = (&product.op, product.inputs.as_slice()) else {
+        return None;
+    };
     let clipped = |gate: Value| {
         let clip = call.producer(gate);
         let six = Op::Activation(Activation { kind: ActivationKind::Clip { min: 0.0, max: 6.0 } });

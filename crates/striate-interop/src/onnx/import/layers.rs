@@ -159,7 +159,9 @@ pub(super) fn conv_transpose(call: &mut Call<'_, '_>) -> Read {
     let same = matches!(attributes.text("auto_pad", "NOTSET")?, "SAME_UPPER" | "SAME_LOWER");
     let wanted = match list("output_shape")? {
         Some(wanted) => Some(wanted),
-        None if same => Some(sizes.iter().zip(&spatial.strides).map(|(n, stride)| n.saturating_mul(*stride)).collect()),
+        None if same => {
+            Some(sizes.iter().zip(&spatial.strides).map(|(n, stride)| n.saturating_mul(*stride)).collect())
+        }
         None => None,
     };
     if let Some(wanted) = wanted {
@@ -222,9 +224,7 @@ pub(super) fn gemm(call: &mut Call<'_, '_>) -> Read {
         let weights = scaled(weights, alpha);
         if transposed[1] { weights } else { exchanged(&weights) }
     })?;
-    let is_bias = |term: &Constant| {
-        term.len() == 1 || term.len() == out && term.dims.last() == Some(&out)
-    };
+    let is_bias = |term: &Constant| term.len() == 1 || term.len() == out && term.dims.last() == Some(&out);
     match call.inputs.get(2).cloned().flatten() {
         Some(Known::Constant(term)) if beta != 0.0 && is_bias(&term) => {
             let bias = call.weight(2, "bias", BIAS, |term| scaled(&vector(term, out), beta))?;
@@ -258,13 +258,7 @@ fn add_term(call: &mut Call<'_, '_>, product: Tensor, beta: f32) -> Read {
 }
 
 /// Any product of two matrices, plus a term.
-fn general_gemm(
-    call: &mut Call<'_, '_>,
-    src: Tensor,
-    alpha: f32,
-    beta: f32,
-    transposed: [bool; 2],
-) -> Read {
+fn general_gemm(call: &mut Call<'_, '_>, src: Tensor, alpha: f32, beta: f32, transposed: [bool; 2]) -> Read {
     let other = call.tensor(1)?;
     let (src, other) = (call.without_batch(src)?, call.without_batch(other)?);
     let mut value = call.push(MatMul { transposed }, &[src.value, other.value])?;
@@ -290,9 +284,7 @@ pub(super) fn mat_mul(call: &mut Call<'_, '_>) -> Read {
     }
     let side = |call: &mut Call<'_, '_>, index: usize| match call.known(index)? {
         Known::Tensor(tensor) => Ok(tensor),
-        Known::Constant(constant) => {
-            call.constant_tensor(index, &constant, constant.dims.clone(), WEIGHT)
-        }
+        Known::Constant(constant) => call.constant_tensor(index, &constant, constant.dims.clone(), WEIGHT),
     };
     let (mut a, mut b) = (side(call, 0)?, side(call, 1)?);
     let single = |call: &Call<'_, '_>, tensor: Tensor| !call.importer.graph.ty(tensor.value).batched;
@@ -333,7 +325,7 @@ pub(super) fn mat_mul(call: &mut Call<'_, '_>) -> Read {
 }
 
 /// What is left to one: 0.1 of 0.9, although neither is a sum of powers of two.
-pub(in super::super) fn complement(value: f32) -> f32 {
+pub(crate) fn complement(value: f32) -> f32 {
     let decimal: f64 = value.to_string().parse().unwrap_or(f64::from(value));
     (1.0 - decimal) as f32
 }
@@ -341,10 +333,14 @@ pub(in super::super) fn complement(value: f32) -> f32 {
 pub(super) fn batch_norm(call: &mut Call<'_, '_>) -> Read {
     let attributes = call.attributes();
     if attributes.int("training_mode", 0)? != 0 {
-        return Err(Problem::Unsupported("a batch norm that normalises by its own batch (training_mode)".into()));
+        return Err(Problem::Unsupported(
+            "a batch norm that normalises by its own batch (training_mode)".into(),
+        ));
     }
     if attributes.int("spatial", 1)? != 1 {
-        return Err(Problem::Unsupported("a batch norm with statistics for each position (spatial 0)".into()));
+        return Err(Problem::Unsupported(
+            "a batch norm with statistics for each position (spatial 0)".into(),
+        ));
     }
     let src = call.tensor(0)?;
     let src = call.with_batch(src)?;
@@ -371,7 +367,12 @@ pub(super) fn batch_norm(call: &mut Call<'_, '_>) -> Read {
 }
 
 /// A vector for the channels, seen with dimensions of 1 behind it.
-fn per_channel(call: &mut Call<'_, '_>, index: usize, rank: usize, kind: (Role, Init)) -> Result<Value, Problem> {
+fn per_channel(
+    call: &mut Call<'_, '_>,
+    index: usize,
+    rank: usize,
+    kind: (Role, Init),
+) -> Result<Value, Problem> {
     const FORMS: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
     call.weight(index, FORMS[rank.min(5)], kind, |constant| {
         let mut dims = vec![1; rank];
@@ -416,7 +417,9 @@ pub(super) fn lrn(call: &mut Call<'_, '_>) -> Read {
     let size = usize::try_from(size).map_err(|_| wrong("size", format!("is {size}")))?;
     if size % 2 == 0 {
         // ONNX's window then reaches farther behind than before, Striate's the other way round.
-        return Err(Problem::Unsupported(format!("local response normalisation over {size} channels, an even number")));
+        return Err(Problem::Unsupported(format!(
+            "local response normalisation over {size} channels, an even number"
+        )));
     }
     let norm = LocalResponseNorm {
         size,

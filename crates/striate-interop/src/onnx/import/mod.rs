@@ -26,6 +26,7 @@ use std::rc::Rc;
 use striate_graph::ops::{Input, Op, Parameter, Role};
 use striate_graph::{Graph, Init, Type, Value};
 
+pub(crate) use layers::complement;
 pub use rules::{NEWEST, OLDEST};
 
 /// What is known about the network beside its file.
@@ -227,7 +228,8 @@ impl<'a> Importer<'a> {
             if self.initializers.insert(&tensor.name, tensor).is_some() {
                 self.problem("an initializer", Problem::Duplicate(tensor.name.clone()));
             }
-            let len = tensor.dims.iter().try_fold(1usize, |n, dim| n.checked_mul(usize::try_from(*dim).ok()?));
+            let len =
+                tensor.dims.iter().try_fold(1usize, |n, dim| n.checked_mul(usize::try_from(*dim).ok()?));
             let held = tensor.raw.as_ref().map_or(usize::MAX, |raw| raw.len());
             self.room = self.room.saturating_add(len.unwrap_or(0).min(held).saturating_mul(4));
         }
@@ -286,9 +288,8 @@ impl<'a> Importer<'a> {
                     "" | "ai.onnx" => node.op.clone(),
                     domain => format!("{domain}.{}", node.op),
                 };
-                let entry = found
-                    .entry(op.clone())
-                    .or_insert(Unsupported { op, nodes: Vec::new(), count: 0 });
+                let entry =
+                    found.entry(op.clone()).or_insert(Unsupported { op, nodes: Vec::new(), count: 0 });
                 entry.count += 1;
                 if entry.nodes.len() < NAMED {
                     entry.nodes.push(node_name(node).to_string());
@@ -311,7 +312,10 @@ impl<'a> Importer<'a> {
         let needed: HashSet<usize> = needed.iter().copied().collect();
         let mut first = true;
         for info in &model.inputs {
-            let read = self.readers.get(info.name.as_str()).is_some_and(|all| all.iter().any(|n| needed.contains(n)));
+            let read = self
+                .readers
+                .get(info.name.as_str())
+                .is_some_and(|all| all.iter().any(|n| needed.contains(n)));
             if let Some(constant) = self.options.bound.get(&info.name) {
                 self.known.insert(&info.name, Known::Constant(Rc::new(constant.clone())));
             } else if !self.initializers.contains_key(info.name.as_str())
@@ -515,7 +519,11 @@ impl<'a> Importer<'a> {
                 Known::Constant(constant) => OutputSource::Known((*constant).clone()),
                 Known::Tensor(tensor) => {
                     let wanted = if names.is_empty() { "main" } else { &info.name };
-                    let name = if names.contains(wanted) { format!("{wanted}#{}", names.len()) } else { wanted.into() };
+                    let name = if names.contains(wanted) {
+                        format!("{wanted}#{}", names.len())
+                    } else {
+                        wanted.into()
+                    };
                     names.insert(name.clone());
                     self.graph.add_output(name.clone(), tensor.value);
                     OutputSource::Computed { name, has_batch: tensor.has_batch }
@@ -547,4 +555,3 @@ fn onnx_dims(graph: &Graph, tensor: Tensor, batch: Batch) -> Vec<Int> {
     });
     first.into_iter().chain(own).collect()
 }
-

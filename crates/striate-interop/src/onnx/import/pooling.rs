@@ -4,10 +4,11 @@ use super::super::attributes::wrong;
 use super::super::error::Problem;
 use super::Tensor;
 use super::call::{Call, Read};
-use striate_graph::ops::{
-    Activation, ActivationKind, AvgPool2d, Binary, BinaryKind, GlobalPool, MaxPool2d, Padding, PoolKind, Scale,
-};
 use striate_graph::Value;
+use striate_graph::ops::{
+    Activation, ActivationKind, AvgPool2d, Binary, BinaryKind, GlobalPool, MaxPool2d, Padding, PoolKind,
+    Scale,
+};
 
 /// The longest side of a window or of padding: longer ones are mistakes.
 const MAX_EXTENT: usize = 1 << 20;
@@ -35,7 +36,11 @@ impl Spatial {
     }
 
     /// The window of a node over a map of `sizes`; its kernel is that of the weights, where there are such.
-    pub(super) fn read(call: &Call<'_, '_>, weights: Option<&[usize]>, sizes: &[usize]) -> Result<Self, Problem> {
+    pub(super) fn read(
+        call: &Call<'_, '_>,
+        weights: Option<&[usize]>,
+        sizes: &[usize],
+    ) -> Result<Self, Problem> {
         let attributes = call.attributes();
         let rank = sizes.len();
         let list = |name| attributes.ints(name)?.map(|values| Self::list(name, values, rank)).transpose();
@@ -173,7 +178,12 @@ pub(super) fn max_pool(call: &mut Call<'_, '_>) -> Read {
     call.give(value, src)
 }
 
-fn average(call: &mut Call<'_, '_>, map: Value, spatial: &Spatial, count_include_pad: bool) -> Result<Value, Problem> {
+fn average(
+    call: &mut Call<'_, '_>,
+    map: Value,
+    spatial: &Spatial,
+    count_include_pad: bool,
+) -> Result<Value, Problem> {
     let pool = AvgPool2d {
         kernel: pair(&spatial.kernel),
         stride: pair(&spatial.strides),
@@ -210,7 +220,9 @@ pub(super) fn lp_pool(call: &mut Call<'_, '_>) -> Read {
     }
     let value = pool(call, Tensor { value, ..src }, |call, map, spatial| {
         if spatial.ceil {
-            return Err(Problem::Unsupported("LpPool whose last window hangs over the edge (ceil_mode)".into()));
+            return Err(Problem::Unsupported(
+                "LpPool whose last window hangs over the edge (ceil_mode)".into(),
+            ));
         }
         let mean = average(call, map, spatial, true)?;
         let taps = spatial.kernel.iter().product::<usize>() as f32;

@@ -1,8 +1,8 @@
 //! The table of operators: from which version on a rule holds, what becomes of it in a network, and how it is computed
 //! where all its inputs are known.
 
-use super::call::{Call, Read};
 use super::super::fold::{self, Fold, Folded};
+use super::call::{Call, Read};
 use super::{elementwise as e, layers as l, pooling as p, shapes as s};
 
 /// The oldest version of ONNX's operators that is read.

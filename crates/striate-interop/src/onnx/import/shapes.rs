@@ -7,12 +7,12 @@ use super::super::fold::{self, Cut};
 use super::call::{Call, INDEX, Read};
 use super::{Batch, Known, Tensor};
 use std::rc::Rc;
-use striate_graph::ops::{
-    ArgMax, Concat, Coordinates, DepthToSpace, Expand, Flip, Fold, FoldKind, GlobalPool, Pad, PadAxis, PadMode,
-    Padding, Permute, Reduce, Resize, ResizeMode, Rounding, Slice, Softmax, SpaceToDepth, Tile, Upsample,
-    UpsampleMode,
-};
 use striate_graph::Value;
+use striate_graph::ops::{
+    ArgMax, Concat, Coordinates, DepthToSpace, Expand, Flip, Fold, FoldKind, GlobalPool, Pad, PadAxis,
+    PadMode, Padding, Permute, Reduce, Resize, ResizeMode, Rounding, Slice, Softmax, SpaceToDepth, Tile,
+    Upsample, UpsampleMode,
+};
 
 /// Dimensions as messages tell them.
 fn told(dims: &[Int]) -> String {
@@ -132,7 +132,8 @@ pub(super) fn squeeze(call: &mut Call<'_, '_>) -> Read {
     let axes = call.ints("axes", 1)?;
     let gone = fold::squeezed(&ones, axes.as_deref())?;
     // Unless it is asked for, the batch stays: an image more does not change the network.
-    let gone: Vec<usize> = gone.into_iter().filter(|axis| axes.is_some() || *axis > 0 || !src.has_batch).collect();
+    let gone: Vec<usize> =
+        gone.into_iter().filter(|axis| axes.is_some() || *axis > 0 || !src.has_batch).collect();
     let src = if gone.contains(&0) { call.without_batch(src)? } else { src };
     let left: Vec<Int> = (0..dims.len()).filter(|axis| !gone.contains(axis)).map(|axis| dims[axis]).collect();
     redimension(call, src, &left)
@@ -269,7 +270,10 @@ pub(super) fn gather(call: &mut Call<'_, '_>) -> Read {
         }
     }
     if runs.is_empty() || runs.len() > MAX_PARTS {
-        return Err(Problem::Unsupported(format!("{} runs of indices; 1 to {MAX_PARTS} are supported", runs.len())));
+        return Err(Problem::Unsupported(format!(
+            "{} runs of indices; 1 to {MAX_PARTS} are supported",
+            runs.len()
+        )));
     }
     let mut parts = Vec::new();
     for (begin, len) in runs {
@@ -364,7 +368,8 @@ pub(super) fn pad(call: &mut Call<'_, '_>) -> Read {
     {
         let padding = Padding { top: rows[0], bottom: rows[1], left: columns[0], right: columns[1] };
         let pad = Pad { padding, mode, channels: *channels };
-        let value = if padding.is_none() && *channels == [0; 2] { src.value } else { call.push(pad, &[src.value])? };
+        let value =
+            if padding.is_none() && *channels == [0; 2] { src.value } else { call.push(pad, &[src.value])? };
         return call.give(value, src);
     }
     for (axis, [before, behind]) in pads.into_iter().enumerate() {
@@ -505,7 +510,8 @@ fn reduce(call: &mut Call<'_, '_>, reduction: Reduction) -> Read {
     if keep {
         return call.give(value, src);
     }
-    let left: Vec<usize> = (0..ty.dims.len()).filter(|axis| !axes.contains(axis)).map(|axis| ty.dims[axis]).collect();
+    let left: Vec<usize> =
+        (0..ty.dims.len()).filter(|axis| !axes.contains(axis)).map(|axis| ty.dims[axis]).collect();
     let value = if left.is_empty() {
         let to = ty.with_dims([]);
         call.push(Reduce::sum_to(to), &[value])?
@@ -672,13 +678,15 @@ fn resized(
     changes: &[(usize, usize, Option<f32>)],
 ) -> Result<Value, Problem> {
     let own = call.own_dims(src);
-    let exact = changes.iter().all(|(axis, size, scale)| {
-        scale.is_none_or(|scale| scale * own[*axis] as f32 == *size as f32)
-    });
+    let exact = changes
+        .iter()
+        .all(|(axis, size, scale)| scale.is_none_or(|scale| scale * own[*axis] as f32 == *size as f32));
     let at_once = match (mode, coordinates) {
         (ResizeMode::Nearest(Rounding::Down), Coordinates::Asymmetric) => Some(UpsampleMode::Nearest),
         (ResizeMode::Linear, Coordinates::HalfPixel) => Some(UpsampleMode::Bilinear { align_corners: false }),
-        (ResizeMode::Linear, Coordinates::AlignCorners) => Some(UpsampleMode::Bilinear { align_corners: true }),
+        (ResizeMode::Linear, Coordinates::AlignCorners) => {
+            Some(UpsampleMode::Bilinear { align_corners: true })
+        }
         _ => None,
     };
     if let (Some(mode), [_, height, width], true) = (at_once, own.as_slice(), src.has_batch)
@@ -702,4 +710,3 @@ fn resized(
 pub(super) fn upsample(call: &mut Call<'_, '_>) -> Read {
     resize(call)
 }
-
