@@ -19,7 +19,7 @@ use crate::text::{duration, percent, thousands};
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Eval {
-    /// The model: a .safetensors file that `striate train` made
+    /// The model: a .safetensors file that `striate train` or `striate import` made
     model: PathBuf,
     /// The labelled images, of which the test part is used: mnist, mnist:DIR, fashion-mnist:DIR, or a folder of IDX files
     #[arg(long, value_name = "NAME|DIR", default_value = "mnist")]

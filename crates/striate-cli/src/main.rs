@@ -8,6 +8,7 @@
 mod bench;
 mod eval;
 mod failure;
+mod import;
 mod network;
 mod options;
 mod plan;
@@ -39,6 +40,7 @@ Examples:
   striate train lenet5                                             learn to read digits
   striate eval runs/lenet5-mnist-1/model.safetensors               how many are read right
   striate predict runs/lenet5-mnist-1/model.safetensors digit.png  read one
+  striate import torchvision:resnet50 resnet50.pth -o r50.safetensors  use published weights
   striate summary resnet50                                         a network, layer by layer
   striate plan resnet18 --explain                                  how it is computed, and why so
   striate bench infer resnet18 --layers                            how fast it runs, and where
@@ -51,6 +53,7 @@ enum Verb {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    Import(import::Import),
     Plan(plan::PlanArgs),
     Run(run::Run),
     Bench(bench::Bench),
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Train(train) => train.run(output.format),
         Verb::Eval(eval) => eval.run(output.format),
         Verb::Predict(predict) => predict.run(output.format),
+        Verb::Import(import) => import.run(output.format),
         Verb::Plan(plan) => plan.run(output.format),
         Verb::Run(run) => run.run(output.format),
         Verb::Bench(bench) => bench.run(output.format),

@@ -77,7 +77,7 @@ impl NetworkArgs {
         match self.model()? {
             Some(model) => Ok((model.graph, model.parameters)),
             None => Err(Failure::usage("the network has no parameters")
-                .advise("give --weights FILE.safetensors, or a model that `striate train` made")),
+                .advise("give --weights FILE.safetensors or FILE.pth, or a model that `striate train` made")),
         }
     }
 

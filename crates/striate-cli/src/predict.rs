@@ -18,7 +18,7 @@ use crate::text::percent;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Predict {
-    /// The model: a .safetensors file that `striate train` made
+    /// The model: a .safetensors file that `striate train` or `striate import` made
     model: PathBuf,
     /// The pictures: PNG or JPEG
     #[arg(required = true, value_name = "IMAGE")]

@@ -1,4 +1,4 @@
-//! Elements as files hold them, little-endian, and as floats in memory.
+//! Elements as files hold them, little-endian, and as float32 in memory.
 
 use std::io::{self, Read, Write};
 
@@ -12,19 +12,31 @@ pub(crate) enum Dtype {
     F16,
     Bf16,
     F64,
+    I8,
+    U8,
+    I16,
+    U16,
+    I32,
+    U32,
+    I64,
+    U64,
+    /// A byte that is 0 or not.
+    Bool,
 }
 
 impl Dtype {
     /// Bytes of an element.
     pub(crate) fn size(self) -> usize {
         match self {
-            Dtype::F16 | Dtype::Bf16 => 2,
-            Dtype::F32 => 4,
-            Dtype::F64 => 8,
+            Dtype::I8 | Dtype::U8 | Dtype::Bool => 1,
+            Dtype::F16 | Dtype::Bf16 | Dtype::I16 | Dtype::U16 => 2,
+            Dtype::F32 | Dtype::I32 | Dtype::U32 => 4,
+            Dtype::F64 | Dtype::I64 | Dtype::U64 => 8,
         }
     }
 
-    /// Reads `len` elements; the caller has seen that the source holds as many.
+    /// Reads `len` elements; the caller has seen that the source holds as many. What float32 cannot hold exactly is
+    /// rounded to nearest.
     pub(crate) fn read(self, source: &mut impl Read, len: usize) -> io::Result<Vec<f32>> {
         let mut data = Vec::with_capacity(len);
         let mut chunk = vec![0; CHUNK.min(len * self.size())];
@@ -39,7 +51,7 @@ impl Dtype {
     }
 
     /// Appends the elements in `bytes`, a whole number of them.
-    fn decode(self, bytes: &[u8], data: &mut Vec<f32>) {
+    pub(crate) fn decode(self, bytes: &[u8], data: &mut Vec<f32>) {
         fn each<const N: usize>(bytes: &[u8], data: &mut Vec<f32>, convert: impl Fn([u8; N]) -> f32) {
             data.extend(bytes.as_chunks().0.iter().map(|element| convert(*element)));
         }
@@ -48,6 +60,15 @@ impl Dtype {
             Dtype::F16 => each(bytes, data, |element| f16_to_f32(u16::from_le_bytes(element))),
             Dtype::Bf16 => each(bytes, data, |[low, high]| f32::from_le_bytes([0, 0, low, high])),
             Dtype::F64 => each(bytes, data, |element| f64::from_le_bytes(element) as f32),
+            Dtype::I8 => each(bytes, data, |element| i8::from_le_bytes(element).into()),
+            Dtype::U8 => each(bytes, data, |element| u8::from_le_bytes(element).into()),
+            Dtype::I16 => each(bytes, data, |element| i16::from_le_bytes(element).into()),
+            Dtype::U16 => each(bytes, data, |element| u16::from_le_bytes(element).into()),
+            Dtype::I32 => each(bytes, data, |element| i32::from_le_bytes(element) as f32),
+            Dtype::U32 => each(bytes, data, |element| u32::from_le_bytes(element) as f32),
+            Dtype::I64 => each(bytes, data, |element| i64::from_le_bytes(element) as f32),
+            Dtype::U64 => each(bytes, data, |element| u64::from_le_bytes(element) as f32),
+            Dtype::Bool => each(bytes, data, |[byte]| f32::from(byte != 0)),
         }
     }
 }
@@ -84,6 +105,21 @@ pub(crate) fn f16_to_f32(bits: u16) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_become_the_nearest_float() {
+        let read =
+            |dtype: Dtype, bytes: &[u8]| dtype.read(&mut &bytes[..], bytes.len() / dtype.size()).unwrap();
+        assert_eq!(read(Dtype::I8, &[0xff, 5]), [-1.0, 5.0]);
+        assert_eq!(read(Dtype::U8, &[0xff]), [255.0]);
+        assert_eq!(read(Dtype::Bool, &[0, 1, 7]), [0.0, 1.0, 1.0]);
+        assert_eq!(read(Dtype::I16, &(-2i16).to_le_bytes()), [-2.0]);
+        assert_eq!(read(Dtype::U16, &u16::MAX.to_le_bytes()), [65535.0]);
+        assert_eq!(read(Dtype::I32, &16_777_217i32.to_le_bytes()), [16_777_216.0]);
+        assert_eq!(read(Dtype::U32, &u32::MAX.to_le_bytes()), [4_294_967_296.0]);
+        assert_eq!(read(Dtype::I64, &(-3i64).to_le_bytes()), [-3.0]);
+        assert_eq!(read(Dtype::U64, &u64::MAX.to_le_bytes()), [18_446_744_073_709_551_616.0]);
+    }
 
     #[test]
     fn every_half_has_its_value() {

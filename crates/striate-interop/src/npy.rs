@@ -17,7 +17,20 @@ const ALIGNMENT: usize = 64;
 /// The longest header that is read, in bytes; one takes about a hundred.
 const MAX_HEADER: usize = 1 << 16;
 /// The element types that can be read, by their names in the header.
-const DTYPES: [(&str, Dtype); 3] = [("<f4", Dtype::F32), ("<f2", Dtype::F16), ("<f8", Dtype::F64)];
+const DTYPES: [(&str, Dtype); 12] = [
+    ("<f4", Dtype::F32),
+    ("<f2", Dtype::F16),
+    ("<f8", Dtype::F64),
+    ("|i1", Dtype::I8),
+    ("|u1", Dtype::U8),
+    ("<i2", Dtype::I16),
+    ("<u2", Dtype::U16),
+    ("<i4", Dtype::I32),
+    ("<u4", Dtype::U32),
+    ("<i8", Dtype::I64),
+    ("<u8", Dtype::U64),
+    ("|b1", Dtype::Bool),
+];
 
 /// What is wrong with a file, and with which.
 #[derive(Debug, Error)]
@@ -65,7 +78,10 @@ pub enum NpyProblem {
         header: String,
     },
     /// Elements of another type.
-    #[error("elements of type {dtype}; only <f4, <f2 and <f8 can be read: convert with x.astype('<f4')")]
+    #[error(
+        "elements of type {dtype}; only little-endian floats, integers and booleans can be read: convert with \
+         x.astype('<f4')"
+    )]
     Type {
         /// The type.
         dtype: String,
@@ -85,7 +101,7 @@ pub enum NpyProblem {
     },
 }
 
-/// Reads the array in the file at `path`; its elements are little-endian floats of 2, 4 or 8 bytes in C order.
+/// Reads the array in the file at `path`; its elements are little-endian numbers in C order, and become float32.
 ///
 /// # Errors
 /// What is wrong with the file.
@@ -143,12 +159,19 @@ pub fn read_from(mut source: impl Read, size: u64) -> Result<Tensor, NpyProblem>
 /// # Panics
 /// When the array's shape does not go with its elements.
 pub fn write(path: impl AsRef<Path>, array: &Tensor) -> Result<(), WriteError> {
-    let Tensor { shape, data } = array;
-    assert_eq!(elements::count(shape), Some(data.len() as u64), "shape {shape:?}");
-    write_atomic(path, |file| {
-        file.write_all(&header(shape))?;
-        elements::write(data, file)
-    })
+    assert!(is_whole(array), "shape {:?}", array.shape);
+    write_atomic(path, |file| write_to(array, file))
+}
+
+/// Writes the bytes of a file; the array's shape goes with its elements.
+pub(crate) fn write_to(array: &Tensor, target: &mut dyn io::Write) -> io::Result<()> {
+    target.write_all(&header(&array.shape))?;
+    elements::write(&array.data, target)
+}
+
+/// Whether an array has as many elements as its shape says.
+pub(crate) fn is_whole(array: &Tensor) -> bool {
+    elements::count(&array.shape) == Some(array.data.len() as u64)
 }
 
 /// Everything before the elements.
@@ -191,8 +214,8 @@ mod tests {
     use super::*;
 
     fn bytes(array: &Tensor) -> Vec<u8> {
-        let mut bytes = header(&array.shape);
-        elements::write(&array.data, &mut bytes).unwrap();
+        let mut bytes = Vec::new();
+        write_to(array, &mut bytes).unwrap();
         bytes
     }
 
@@ -242,7 +265,8 @@ mod tests {
             (b"\x93NUMPY\x04\0\0\0".to_vec(), "format 4"),
             (b"\x93NUMPY\x02\0\xff\xff\xff\xff".to_vec(), "a header of 4294967295 bytes"),
             (file("{}", &[]), "no 'descr' in the header \"{}\""),
-            (dict("'<i8'", "False", "(1,)"), "type <i8"),
+            (dict("'<c8'", "False", "(1,)"), "type <c8"),
+            (dict("'>f4'", "False", "(1,)"), "type >f4"),
             (dict("[('a', '<f4')]", "False", "(1,)"), "type [('a'"),
             (dict("'<f4'", "True", "(2,)"), "Fortran"),
             (dict("'<f4'", "False", "(3,)"), "shape [3] of <f4 does not go with the 8 bytes"),

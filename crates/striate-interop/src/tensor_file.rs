@@ -43,8 +43,8 @@ impl Tensor {
 
 /// What one `.safetensors` file holds: text by key, and tensors by name in the order of the file.
 ///
-/// Elements are float32 in memory and in files that are written; float16, bfloat16 and float64 are converted
-/// on reading (float64 rounds to nearest).
+/// Elements are float32 in memory and in files that are written; other floats, integers and booleans are converted
+/// on reading, to nearest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TensorFile {
     /// Text by key, such as the notation of the network.
@@ -110,9 +110,10 @@ pub enum Problem {
     /// The header is no JSON of the right form.
     #[error("the header is not what the format asks for: {0}")]
     Header(#[source] serde_json::Error),
-    /// A tensor of elements that are not floating point.
+    /// A tensor of elements that float32 cannot stand for.
     #[error(
-        "{tensor}: elements of type {dtype}; only F32, F16, BF16 and F64 can be read, convert the tensor first"
+        "{tensor}: elements of type {dtype}; floats of 16 bits and more, integers and booleans can be read, convert the \
+         tensor first"
     )]
     Type {
         /// The tensor.
@@ -281,8 +282,21 @@ impl TensorFile {
 }
 
 /// The element types that can be read, by their names in the header.
-const DTYPES: [(&str, Dtype); 4] =
-    [("F32", Dtype::F32), ("F16", Dtype::F16), ("BF16", Dtype::Bf16), ("F64", Dtype::F64)];
+const DTYPES: [(&str, Dtype); 13] = [
+    ("F32", Dtype::F32),
+    ("F16", Dtype::F16),
+    ("BF16", Dtype::Bf16),
+    ("F64", Dtype::F64),
+    ("I8", Dtype::I8),
+    ("U8", Dtype::U8),
+    ("I16", Dtype::I16),
+    ("U16", Dtype::U16),
+    ("I32", Dtype::I32),
+    ("U32", Dtype::U32),
+    ("I64", Dtype::I64),
+    ("U64", Dtype::U64),
+    ("BOOL", Dtype::Bool),
+];
 
 /// A tensor as the header describes it.
 #[derive(Deserialize, Serialize)]
@@ -481,19 +495,21 @@ mod tests {
     }
 
     #[test]
-    fn reads_all_floating_types_the_published_crate_writes() {
-        let raw: [(&str, TheirDtype, Vec<u8>); 4] = [
+    fn reads_the_types_the_published_crate_writes() {
+        let raw: [(&str, TheirDtype, Vec<u8>); 6] = [
             ("f16", TheirDtype::F16, [0x3c00u16, 0xc500].iter().flat_map(|x| x.to_le_bytes()).collect()),
             ("bf16", TheirDtype::BF16, [0x3f80u16, 0xc0a0].iter().flat_map(|x| x.to_le_bytes()).collect()),
             ("f32", TheirDtype::F32, [1.0f32, -5.0].iter().flat_map(|x| x.to_le_bytes()).collect()),
             ("f64", TheirDtype::F64, [1.0f64, -5.0].iter().flat_map(|x| x.to_le_bytes()).collect()),
+            ("i64", TheirDtype::I64, [1i64, -5].iter().flat_map(|x| x.to_le_bytes()).collect()),
+            ("i8", TheirDtype::I8, vec![1, 0xfb]),
         ];
         let views =
             raw.iter().map(|(name, dtype, data)| (*name, TensorView::new(*dtype, vec![2], data).unwrap()));
         let info = HashMap::from([("key".to_string(), "value".to_string())]);
         let file = parse(&safetensors::serialize(views, Some(info)).unwrap()).unwrap();
         assert_eq!(file.metadata["key"], "value");
-        assert_eq!(file.tensors.len(), 4);
+        assert_eq!(file.tensors.len(), 6);
         for (name, tensor) in &file.tensors {
             assert_eq!(*tensor, Tensor::new([2], [1.0, -5.0]), "{name}");
         }
@@ -545,7 +561,7 @@ mod tests {
             ),
             (one(f32_at("a", "[-1]", 0, 4)), 4, "tensor 'a': invalid value"),
             (two(f32_at("a", "[1]", 0, 4), f32_at("a", "[1]", 0, 4)), 4, "'a' appears twice"),
-            (one(r#""a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}"#.into()), 8, "type I64; only F32"),
+            (one(r#""a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}"#.into()), 8, "type C64; floats of"),
             (one(r#""a":{"shape":[1],"data_offsets":[0,8]}"#.into()), 8, "missing field `dtype`"),
             (one(r#""__metadata__":{"a":1}"#.into()), 0, "expected a string"),
             ("{".repeat(100_000), 0, "header is not what"),

@@ -313,7 +313,7 @@ mod tests {
             let data = if name.ends_with("weight") { vec![2.0, 0.0, 0.0, 2.0] } else { vec![0.0; 2] };
             *tensor = Tensor::new(tensor.dims.clone(), data);
         }
-        let fit = Fit::Crop { short_side: 2 };
+        let fit = Fit::crop(2);
         let preprocess = Preprocess { shape: [1, 1, 2], image: None, mean: vec![0.0], std: vec![1.0], fit };
         Model { graph, parameters, info: ModelInfo { classes: vec!["a".into(), "b".into()], preprocess } }
     }

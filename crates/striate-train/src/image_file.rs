@@ -11,6 +11,7 @@ use striate_interop::sniff;
 use thiserror::Error;
 
 use crate::frame::{Frame, FrameError};
+use crate::resample::{self, Filter};
 
 /// The longest side of a picture, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
@@ -40,10 +41,14 @@ pub struct Preprocess {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// Resized until its shorter side has `short_side` pixels, then cropped about its centre.
+    /// Resized until its shorter side has `short_side` pixels, then cropped about its centre: `Resize` and `CenterCrop`
+    /// of torchvision, whose bytes it gives for the same pixels.
     Crop {
         /// Pixels of the shorter side; at least the longer side of the images.
         short_side: usize,
+        /// The filter that resizes.
+        #[serde(default, skip_serializing_if = "Filter::is_default")]
+        filter: Filter,
     },
     /// Made like a digit of MNIST: light on dark, its longer side `ink` pixels, its centre of mass in the middle.
     ///
@@ -55,6 +60,13 @@ pub enum Fit {
         /// Pixels of the longer side of what is drawn; 20 for MNIST.
         ink: usize,
     },
+}
+
+impl Fit {
+    /// The middle of the picture when its shorter side has `short_side` pixels, resized bilinearly.
+    pub const fn crop(short_side: usize) -> Self {
+        Fit::Crop { short_side, filter: Filter::Bilinear }
+    }
 }
 
 /// A picture that cannot be used, and why.
@@ -142,8 +154,8 @@ impl Preprocess {
         let longer = height.max(width);
         let pixels = match (self.fit, channels) {
             _ if longer > MAX_SIDE as usize => return Err(impossible()),
-            (Fit::Crop { short_side }, 1 | 3) if short_side >= longer => {
-                let picture = crop(picture, short_side, [height, width])?;
+            (Fit::Crop { short_side, filter }, 1 | 3) if short_side >= longer => {
+                let picture = crop(picture, short_side, filter, [height, width])?;
                 if channels == 1 { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() }
             }
             (Fit::Digit { ink }, 1) if (1..=height.min(width)).contains(&ink) => {
@@ -228,6 +240,7 @@ fn over_white(picture: &DynamicImage) -> DynamicImage {
 fn crop(
     picture: DynamicImage,
     short_side: usize,
+    filter: Filter,
     [height, width]: [usize; 2],
 ) -> Result<DynamicImage, Problem> {
     let (w, h) = (picture.width(), picture.height());
@@ -237,14 +250,27 @@ fn crop(
         return Err(Problem::TooNarrow { width: w, height: h, short_side });
     }
     let (w, h) = (resized(w) as u32, resized(h) as u32);
-    let picture = if [w, h] == [picture.width(), picture.height()] {
-        picture
-    } else {
-        picture.resize_exact(w, h, FilterType::Triangle)
-    };
+    let picture =
+        if [w, h] == [picture.width(), picture.height()] { picture } else { resize(picture, [w, h], filter) };
     // Half a pixel is rounded to even, as in torchvision's `center_crop`.
     let start = |have: u32, want: usize| (f64::from(have - want as u32) / 2.0).round_ties_even() as u32;
     Ok(picture.crop_imm(start(w, width), start(h, height), width as u32, height as u32))
+}
+
+/// A picture of 8 bits, grey or coloured, in this width and height.
+fn resize(picture: DynamicImage, [w, h]: [u32; 2], filter: Filter) -> DynamicImage {
+    let from = [picture.height(), picture.width()].map(|side| side as usize);
+    let to = [h as usize, w as usize];
+    match picture {
+        DynamicImage::ImageLuma8(grey) => {
+            let levels = resample::resize(grey.into_raw(), 1, from, to, filter);
+            GrayImage::from_raw(w, h, levels).map_or_else(DynamicImage::default, DynamicImage::from)
+        }
+        picture => {
+            let levels = resample::resize(picture.into_rgb8().into_raw(), 3, from, to, filter);
+            RgbImage::from_raw(w, h, levels).map_or_else(DynamicImage::default, DynamicImage::from)
+        }
+    }
 }
 
 fn digit(mut picture: GrayImage, ink: usize, [height, width]: [usize; 2]) -> GrayImage {
@@ -336,7 +362,7 @@ mod tests {
     }
 
     fn crop_to(shape: [usize; 3], short_side: usize) -> Preprocess {
-        plain(shape, Fit::Crop { short_side })
+        plain(shape, Fit::crop(short_side))
     }
 
     fn levels(input: Vec<f32>) -> Vec<u8> {
@@ -390,6 +416,32 @@ mod tests {
         let drawn = GrayImage::from_fn(28, 28, |x, y| Luma([if x == 9 && y > 3 { 250 } else { 0 }]));
         let input = levels(digit.decode(&png(drawn)).unwrap());
         assert!((0..1024).all(|at| (input[at] == 250) == (at % 32 == 11 && (6..30).contains(&(at / 32)))));
+    }
+
+    /// Sums of the bytes that torchvision 0.29 makes of a PNG file, by `tests/goldens/pillow.py`.
+    #[test]
+    fn a_crop_is_torchvisions() {
+        #[rustfmt::skip]
+        let goldens: [(Filter, [u32; 2], usize, [usize; 2], (u32, u32)); 6] = [
+            (Filter::Bilinear, [37, 53], 28, [24, 24], (221300, 191665842)),
+            (Filter::Bilinear, [53, 37], 28, [23, 21], (186256, 133907623)),
+            (Filter::Bilinear, [20, 21], 64, [33, 56], (718842, 2009391578)),
+            (Filter::Bicubic, [37, 53], 28, [24, 24], (221254, 191675293)),
+            (Filter::Bicubic, [53, 37], 28, [23, 21], (186387, 134022098)),
+            (Filter::Bicubic, [20, 21], 64, [33, 56], (719759, 2014086983)),
+        ];
+        for (filter, [height, width], short_side, [h, w], expected) in goldens {
+            let level =
+                |x: u32, y: u32, channel: u32| (x * x * 7 + y * y * 5 + x * y * 3 + channel * 50) as u8;
+            let picture =
+                RgbImage::from_fn(width, height, |x, y| Rgb([0, 1, 2].map(|channel| level(x, y, channel))));
+            let input = plain([3, h, w], Fit::Crop { short_side, filter }).decode(&png(picture)).unwrap();
+            assert_eq!(
+                crate::resample::tests::digest(&levels(input)),
+                expected,
+                "{filter:?} {height}x{width}"
+            );
+        }
     }
 
     #[test]
@@ -481,8 +533,8 @@ mod tests {
     fn preprocessing_that_cannot_be_is_refused() {
         let picture = png(ramp(4, 4));
         for (shape, fit) in [
-            ([1, 4, 4], Fit::Crop { short_side: 3 }),
-            ([2, 4, 4], Fit::Crop { short_side: 4 }),
+            ([1, 4, 4], Fit::crop(3)),
+            ([2, 4, 4], Fit::crop(4)),
             ([3, 4, 4], Fit::Digit { ink: 3 }),
             ([1, 4, 4], Fit::Digit { ink: 5 }),
             ([1, 4, 4], Fit::Digit { ink: 0 }),
@@ -497,6 +549,12 @@ mod tests {
 
     #[test]
     fn preprocessing_is_kept_as_json() {
+        let crops = [Fit::crop(256), Fit::Crop { short_side: 235, filter: Filter::Bicubic }];
+        let texts = [r#"{"crop":{"short_side":256}}"#, r#"{"crop":{"short_side":235,"filter":"bicubic"}}"#];
+        for (fit, text) in crops.into_iter().zip(texts) {
+            assert_eq!(serde_json::to_string(&fit).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Fit>(text).unwrap(), fit);
+        }
         let preprocess = plain([1, 28, 28], Fit::Digit { ink: 20 });
         let json = serde_json::to_string(&preprocess).unwrap();
         assert!(json.contains(r#""fit":{"digit":{"ink":20}}"#), "{json}");

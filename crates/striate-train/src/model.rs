@@ -1,6 +1,7 @@
 //! A model in one file: the network, its parameters, its classes, and how pictures are prepared for it.
 
 use crate::image_file::Preprocess;
+use crate::weights;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use striate_engine::{ParameterMismatch, Parameters, Tensor};
 use striate_graph::Graph;
 use striate_graph::notation::{self, NotationErrors};
 use striate_graph::ops::Role;
+use striate_interop::WeightsError;
 use striate_interop::tensor_file::{TensorFile, TensorFileError};
 
 const NOTATION: &str = "striate.network";
@@ -39,6 +41,9 @@ pub enum ModelError {
     /// The file cannot be read or written as safetensors.
     #[error(transparent)]
     File(#[from] TensorFileError),
+    /// The file cannot be read as one of parameters.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// A safetensors file that does not say what network it belongs to.
     #[error("{}: holds tensors but no {what}; it was not saved by Striate", path.display())]
     Metadata {
@@ -113,13 +118,13 @@ impl Model {
     }
 }
 
-/// The parameters of `graph` in a safetensors file, whatever program wrote it; further tensors are ignored.
+/// The parameters of `graph` in a file of safetensors or one that `torch.save` wrote; further tensors are ignored.
 ///
 /// # Errors
 /// When the file is none, or lacks parameters or has them in other shapes: all of them.
 pub fn read_parameters(path: impl AsRef<Path>, graph: &Graph) -> Result<Parameters, ModelError> {
     let path = path.as_ref();
-    let parameters = from_file(TensorFile::read(path)?.tensors);
+    let parameters = from_file(weights::unwrapped(striate_interop::weights::read(path)?));
     parameters.check(graph).map_err(|source| ModelError::Parameters { path: path.into(), source })?;
     Ok(parameters)
 }

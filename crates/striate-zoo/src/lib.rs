@@ -56,11 +56,13 @@ mod googlenet;
 mod lenet;
 mod mlp;
 mod modules;
+mod published;
 mod resnet;
 mod vgg;
 
 pub use entry::{Entry, Options};
 pub use error::ZooError;
+pub use published::{Published, published};
 
 use striate_graph::Graph;
 

@@ -3,12 +3,13 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
-const VERBS: [&[&str]; 10] = [
+const VERBS: [&[&str]; 11] = [
     &[],
     &["summary"],
     &["train"],
     &["eval"],
     &["predict"],
+    &["import"],
     &["plan"],
     &["run"],
     &["bench"],

@@ -202,9 +202,9 @@ mod tests {
             let data = crate::data::open(source, Split::Test).unwrap();
             assert_eq!((data.fit(), crate::data::augment(source)), (fit, augment), "{source}");
         };
-        expect(path, Fit::Crop { short_side: 28 }, Augment::NONE);
+        expect(path, Fit::crop(28), Augment::NONE);
         expect(&format!("mnist:{path}"), Fit::Digit { ink: 20 }, Augment::DIGITS);
-        expect(&format!("fashion-mnist:{path}"), Fit::Crop { short_side: 28 }, Augment::NONE);
+        expect(&format!("fashion-mnist:{path}"), Fit::crop(28), Augment::NONE);
         if cfg!(feature = "mnist") {
             expect("mnist", Fit::Digit { ink: 20 }, Augment::DIGITS);
         }

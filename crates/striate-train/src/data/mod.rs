@@ -174,7 +174,7 @@ impl TryFrom<DatasetParts> for Dataset {
         if let Some(index) = labels.iter().position(|label| *label as usize >= classes.len()) {
             return Err(DataError::Label { name, index, label: labels[index], classes: classes.len() });
         }
-        let fit = Fit::Crop { short_side: shape[1].max(shape[2]) };
+        let fit = Fit::crop(shape[1].max(shape[2]));
         Ok(Self { name, split, shape, pixels, labels, classes, mean, std, fit })
     }
 }
