@@ -171,7 +171,7 @@ pub enum Problem {
     TooMuch { limit: usize },
     #[error("the input's dimensions {unknown} are not known; say them, as in --input 3x224x224")]
     DynamicInput { unknown: String },
-    #[error("takes {expected}, but --input says {found}")]
+    #[error("takes {expected}, not {found}")]
     InputShape { expected: String, found: String },
     #[error("has no dimensions")]
     NoShape,

@@ -12,7 +12,6 @@ use striate_graph::{Fan, Init, Node as GraphNode, Value};
 /// A node being read.
 pub(super) struct Call<'i, 'a> {
     pub(super) importer: &'i mut Importer<'a>,
-    pub(super) index: usize,
     pub(super) node: &'a super::Node<'a>,
     pub(super) inputs: Vec<Option<Known>>,
 }

@@ -468,7 +468,7 @@ impl<'a> Importer<'a> {
         let results = match (row.fold, constants) {
             (Some(fold), Some(constants)) => self.fold(node, fold, &constants)?,
             _ => match row.rule {
-                Some(rule) => rule(&mut Call { importer: self, index, node, inputs })?,
+                Some(rule) => rule(&mut Call { importer: self, node, inputs })?,
                 None => return Err(Problem::NotConstant { what: "its input" }),
             },
         };
