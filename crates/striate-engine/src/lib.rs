@@ -28,6 +28,7 @@ mod arena;
 mod buffer;
 mod convolution;
 mod error;
+mod functions;
 mod lower;
 mod options;
 mod parameters;

@@ -5,15 +5,16 @@
 //! it value by value. Gradients and updates are not interpreted; gradients are checked by differences of the forward
 //! pass, whose error float64 keeps small.
 
+use crate::functions;
 use std::collections::BTreeMap;
 use std::ops::Index;
 use striate_graph::ops::reduce::aligned_dims;
-use striate_graph::ops::{self, ActivationKind, BinaryKind, Op, Operation, Padding, PoolKind, UpsampleMode};
+use striate_graph::ops::{self, Op, Operation, Padding, PoolKind, UpsampleMode};
 use striate_graph::{Graph, Node, Type, Value};
-use striate_kernels::activation::Activation;
 use striate_kernels::conv::Conv2dGeometry;
+use striate_kernels::fold::{ArgMax, Fold};
 use striate_kernels::lrn::LocalResponseNorm;
-use striate_kernels::pad::{Margins, PadMode};
+use striate_kernels::pad::Margins;
 use striate_kernels::pool::Pool2dGeometry;
 use striate_kernels::reference as naive;
 use striate_kernels::softmax::Space;
@@ -203,10 +204,12 @@ impl<'a> Site<'a> {
                 }
             }
 
-            Op::Activation(op) => one(naive::activation::forward(function(op.kind), self.src(0))),
+            Op::Activation(op) => {
+                one(naive::activation::forward(functions::activation(op.kind), self.src(0)))
+            }
             Op::Softmax(op) => {
                 let space = if op.log { Space::Log } else { Space::Linear };
-                one(naive::softmax::forward(space, self.src(0), self.ty(0).elements()))
+                one(self.softmax(space, op.axis))
             }
             Op::BatchNorm(op) => self.batch_norm(op),
             Op::Normalize(_) => self.normalize(),
@@ -218,18 +221,51 @@ impl<'a> Site<'a> {
 
             Op::Reshape(_) => one(self.src(0).to_vec()),
             Op::Binary(op) => {
-                let f = match op.kind {
-                    BinaryKind::Add => |a, b| a + b,
-                    BinaryKind::Multiply => |a, b| a * b,
-                };
-                let [a, b] = [(self.shape(0)?, self.src(0)), (self.shape(1)?, self.src(1))];
-                one(naive::broadcast::binary(f, a, b))
+                let f = functions::binary(op.kind);
+                one(self.elementwise(|x| naive::elementwise::binary(f, x[0], x[1])))
             }
+            Op::Where(_) => one(self.elementwise(|x| if x[0] != 0.0 { x[1] } else { x[2] })),
+            Op::MatMul(op) => one(self.matmul(op)),
+            Op::Standardize(op) => Ok(self.standardize(op)),
             Op::Scale(op) => one(self.src(0).iter().map(|x| x * f64::from(op.factor)).collect()),
-            Op::Concat(_) => self.concat(),
-            Op::Slice(op) => self.slice(op),
+            Op::Concat(op) => one(self.concat(op.axis)),
+            Op::Slice(op) => one(self.along(op.axis, op.len(), |i| op.start + i * op.step)),
+            Op::Flip(op) => {
+                let size = self.ty(0).dims[op.axis];
+                one(self.along(op.axis, size, |i| size - 1 - i))
+            }
+            Op::Tile(op) => {
+                let size = self.ty(0).dims[op.axis];
+                one(self.along(op.axis, size * op.times, |i| i % size))
+            }
+            Op::Permute(op) => {
+                let axes: Vec<usize> = [0].into_iter().chain(op.axes.iter().map(|axis| axis + 1)).collect();
+                one(naive::rearrange::permute(&self.extents(0), &axes, self.src(0)))
+            }
+            Op::PadAxis(op) => {
+                let mode = functions::pad_mode(op.mode, op.value);
+                one(naive::rearrange::pad(&self.extents(0), op.axis + 1, op.pads, mode, self.src(0)))
+            }
+            Op::Resize(op) => {
+                let resize = functions::resize(op, self.ty(0).dims[op.axis]);
+                one(naive::resample::forward(&resize, &self.extents(0), op.axis + 1, self.src(0)))
+            }
+            Op::DepthToSpace(op) => one(self.blocks(op.block, |y, x, c, channels| {
+                if op.crd { (c * op.block + y) * op.block + x } else { (y * op.block + x) * channels + c }
+            })),
+            Op::SpaceToDepth(op) => one(self.depths(op)),
+            Op::Fold(op) => {
+                let (from, to) = (self.extents(0), self.extents_of(self.output_ty()));
+                one(naive::fold::fold(functions::fold(op.kind), &from, &to, self.src(0), &[]))
+            }
+            Op::ArgMax(op) => {
+                let ops::ArgMax { axis, least, last } = *op;
+                let op = ArgMax { axis: axis + 1, least, last };
+                let places = naive::fold::arg_max(op, &self.extents(0), self.src(0));
+                one(places.into_iter().map(|place| place as f64).collect())
+            }
             Op::Pad(op) => {
-                let (margins, mode) = (margins(op.padding, op.channels), pad_mode(op.mode));
+                let (margins, mode) = (margins(op.padding, op.channels), functions::pad_mode(op.mode, 0.0));
                 one(naive::pad::forward(self.shape(0)?, margins, mode, self.src(0)))
             }
             Op::Upsample(op) => {
@@ -240,8 +276,8 @@ impl<'a> Site<'a> {
                 };
                 one(naive::upsample::forward(&Resize2d { n, c, ih, iw, oh, ow, interpolation }, self.src(0)))
             }
-            Op::Reduce(op) => self.reduce(op),
-            Op::Expand(op) => self.expand(op),
+            Op::Reduce(op) => one(self.reduce(op)),
+            Op::Expand(op) => one(self.expand(op)),
 
             Op::CrossEntropy(op) => {
                 let (logits, classes) = (self.src(0), self.ty(0).elements());
@@ -268,6 +304,9 @@ impl<'a> Site<'a> {
             | Op::SliceBackward(_)
             | Op::PadBackward(_)
             | Op::UpsampleBackward(_)
+            | Op::PadAxisBackward(_)
+            | Op::ResizeBackward(_)
+            | Op::StandardizeBackward(_)
             | Op::CrossEntropyBackward(_)
             | Op::BceWithLogitsBackward(_)
             | Op::MeanSquaredErrorBackward(_)
@@ -289,7 +328,7 @@ impl<'a> Site<'a> {
         let padded = naive::pad::forward(
             [n, c, h, w],
             margins(op.padding, [0; 2]),
-            pad_mode(op.padding_mode),
+            functions::pad_mode(op.padding_mode, 0.0),
             self.src(0),
         );
         let unpadded = ops::Conv2d { padding: Padding::NONE, ..*op };
@@ -371,48 +410,146 @@ impl<'a> Site<'a> {
         Ok(vec![src.iter().enumerate().map(|(i, x)| x * f64::from(mask[there(i)])).collect()])
     }
 
-    /// For each image the elements of the first part, then of the second, …
-    fn concat(&self) -> Results {
-        let images = if self.output_ty().batched { self.batch } else { 1 };
-        let part = |image: usize, index: usize| {
-            let elements = self.ty(index).elements();
-            &self.src(index)[image * elements..][..elements]
+    /// The batch and the dimensions of a type.
+    fn extents_of(&self, ty: &Type) -> Vec<usize> {
+        let n = if ty.batched { self.batch } else { 1 };
+        [n].into_iter().chain(ty.dims.iter().copied()).collect()
+    }
+
+    /// The batch and the dimensions of an input.
+    fn extents(&self, index: usize) -> Vec<usize> {
+        self.extents_of(self.ty(index))
+    }
+
+    /// The same, with dimensions of 1 behind the batch, as many as the result has.
+    fn aligned_extents(&self, index: usize) -> Vec<usize> {
+        let mut extents = self.extents(index);
+        while extents.len() <= self.output_ty().dims.len() {
+            extents.insert(1, 1);
+        }
+        extents
+    }
+
+    /// f of an element of each input, repeated to one shape.
+    fn elementwise(&self, f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+        let shapes: Vec<Vec<usize>> =
+            (0..self.node.inputs.len()).map(|index| self.aligned_extents(index)).collect();
+        let arrays: Vec<(&[usize], &[f64])> =
+            shapes.iter().enumerate().map(|(index, shape)| (&shape[..], self.src(index))).collect();
+        naive::elementwise::map(f, &arrays)
+    }
+
+    fn matmul(&self, op: &ops::MatMul) -> Vec<f64> {
+        let side = |index: usize| {
+            let (mut shape, src) = (self.aligned_extents(index), self.src(index));
+            if !op.transposed[index] {
+                return (shape, src.to_vec());
+            }
+            let mut order: Vec<usize> = (0..shape.len()).collect();
+            let last = shape.len() - 1;
+            order.swap(last - 1, last);
+            let turned = naive::rearrange::permute(&shape, &order, src);
+            shape.swap(last - 1, last);
+            (shape, turned)
         };
-        let parts = |image| (0..self.node.inputs.len()).flat_map(move |index| part(image, index));
-        Ok(vec![(0..images).flat_map(parts).copied().collect()])
+        let ((a_shape, a), (b_shape, b)) = (side(0), side(1));
+        naive::matmul::matmul((&a_shape, &a), (&b_shape, &b))
     }
 
-    /// Planes of `size` runs of `inner` elements: of each plane, every `step`-th run from `start` to `end`.
-    fn slice(&self, op: &ops::Slice) -> Results {
-        let dims = &self.ty(0).dims;
-        let (size, inner) = (dims[op.axis], dims[op.axis + 1..].iter().product::<usize>());
-        let runs =
-            |plane: &'a [f64]| plane.chunks(inner).skip(op.start).take(op.end - op.start).step_by(op.step);
-        Ok(vec![self.src(0).chunks(size * inner).flat_map(runs).flatten().copied().collect()])
+    fn standardize(&self, op: &ops::Standardize) -> Vec<Vec<f64>> {
+        let (src, shape) = (self.src(0), self.extents(0));
+        let mut small = shape.clone();
+        op.axes.iter().for_each(|axis| small[axis + 1] = 1);
+        let count = (shape.iter().product::<usize>() / small.iter().product::<usize>()) as f64;
+        let mean = |values: &[f64]| -> Vec<f64> {
+            let sums = naive::fold::fold(Fold::Sum, &shape, &small, values, &[]);
+            sums.into_iter().map(|sum| sum / count).collect()
+        };
+        let means = mean(src);
+        let differences = naive::elementwise::map(|x| x[0] - x[1], &[(&shape, src), (&small, &means)]);
+        let squares: Vec<f64> = differences.iter().map(|x| x * x).collect();
+        let inv_std: Vec<f64> =
+            mean(&squares).into_iter().map(|variance| 1.0 / (variance + f64::from(op.eps)).sqrt()).collect();
+        let dst = naive::elementwise::map(|x| x[0] * x[1], &[(&shape, &differences), (&small, &inv_std)]);
+        vec![dst, inv_std]
     }
 
-    /// The axes along which `small` has one element and `large` several, and the product of their extents.
-    fn repeated(&self, small: &Type, large: &Type) -> Result<([usize; 4], [usize; 4], f64), ReferenceError> {
+    /// Softmax of rows, to which the axis is brought and from which it is taken back.
+    fn softmax(&self, space: Space, axis: usize) -> Vec<f64> {
+        let shape = self.extents(0);
+        let mut order: Vec<usize> = (0..shape.len()).collect();
+        order.remove(axis + 1);
+        order.push(axis + 1);
+        let rows = naive::rearrange::permute(&shape, &order, self.src(0));
+        let rows = naive::softmax::forward(space, &rows, shape[axis + 1]);
+        let turned: Vec<usize> = order.iter().map(|axis| shape[*axis]).collect();
+        let back = ops::Permute { axes: order }.inverse();
+        naive::rearrange::permute(&turned, &back.axes, &rows)
+    }
+
+    /// The input with `size` elements along an axis, of which each is the one that `from` says.
+    fn along(&self, axis: usize, size: usize, from: impl Fn(usize) -> usize) -> Vec<f64> {
+        naive::rearrange::along(&self.extents(0), axis + 1, size, |i| Ok(from(i)), self.src(0))
+    }
+
+    fn concat(&self, axis: usize) -> Vec<f64> {
+        let shape = self.extents_of(self.output_ty());
+        let elements = 0..shape.iter().product();
+        let value = |at: usize| {
+            let mut place = naive::elementwise::index(&shape, at);
+            let mut part = 0;
+            while place[axis + 1] >= self.ty(part).dims[axis] {
+                place[axis + 1] -= self.ty(part).dims[axis];
+                part += 1;
+            }
+            self.src(part)[naive::elementwise::element(&self.extents(part), &place)]
+        };
+        elements.map(value).collect()
+    }
+
+    /// Blocks of pixels: that of (row, column, channel) within a block lies in the channel that `from` says, among so many.
+    fn blocks(&self, block: usize, from: impl Fn(usize, usize, usize, usize) -> usize) -> Vec<f64> {
+        let (src, dst) = (self.extents(0), self.extents_of(self.output_ty()));
+        let place = |to: &[usize]| {
+            let channel = from(to[2] % block, to[3] % block, to[1], dst[1]);
+            Ok(naive::elementwise::element(&src, &[to[0], channel, to[2] / block, to[3] / block]))
+        };
+        naive::rearrange::gather(&dst, place, self.src(0))
+    }
+
+    fn depths(&self, op: &ops::SpaceToDepth) -> Vec<f64> {
+        let (src, dst, block) = (self.extents(0), self.extents_of(self.output_ty()), op.block);
+        let place = |to: &[usize]| {
+            let area = block * block;
+            let (channel, pixel) =
+                if op.crd { (to[1] / area, to[1] % area) } else { (to[1] % src[1], to[1] / src[1]) };
+            let (row, column) = (to[2] * block + pixel / block, to[3] * block + pixel % block);
+            Ok(naive::elementwise::element(&src, &[to[0], channel, row, column]))
+        };
+        naive::rearrange::gather(&dst, place, self.src(0))
+    }
+
+    /// The extents of `small` and of `large` with equal ranks, and how many elements of the one there are for each of the
+    /// other.
+    fn repeated(&self, small: &Type, large: &Type) -> (Vec<usize>, Vec<usize>, f64) {
         let dims = aligned_dims(small, large).expect("the shape rule compared the types");
-        let rank_of_large = Type { dims: large.dims.clone(), ..small.clone() };
-        let (small, large) = (self.shape_of(&rank_of_large, &dims)?, self.shape_of(large, &large.dims)?);
+        let (small, large) = (self.extents_of(&small.with_dims(dims)), self.extents_of(large));
         let count = large.iter().product::<usize>() as f64 / small.iter().product::<usize>() as f64;
-        Ok((small, large, count))
+        (small, large, count)
     }
 
-    fn reduce(&self, op: &ops::Reduce) -> Results {
-        let (to, from, count) = self.repeated(self.output_ty(), self.ty(0))?;
+    fn reduce(&self, op: &ops::Reduce) -> Vec<f64> {
+        let (to, from, count) = self.repeated(self.output_ty(), self.ty(0));
         let factor = f64::from(op.scale) / if op.mean { count } else { 1.0 };
-        let axes = std::array::from_fn(|axis| to[axis] != from[axis]);
-        let sums = naive::reduce::sum(from, axes, self.src(0));
-        Ok(vec![sums.into_iter().map(|sum| sum * factor).collect()])
+        let sums = naive::fold::fold(Fold::Sum, &from, &to, self.src(0), &[]);
+        sums.into_iter().map(|sum| sum * factor).collect()
     }
 
-    fn expand(&self, op: &ops::Expand) -> Results {
-        let (from, to, count) = self.repeated(self.ty(0), self.output_ty())?;
+    fn expand(&self, op: &ops::Expand) -> Vec<f64> {
+        let (from, to, count) = self.repeated(self.ty(0), self.output_ty());
         let factor = f64::from(op.scale) / if op.mean { count } else { 1.0 };
         let zeros = vec![0.0; to.iter().product()];
-        Ok(vec![naive::broadcast::binary(|x, _| x * factor, (from, self.src(0)), (to, &zeros))])
+        naive::elementwise::map(|x| x[0] * factor, &[(&from, self.src(0)), (&to, &zeros)])
     }
 }
 
@@ -426,22 +563,4 @@ fn geometry(conv: &ops::Conv2d, [n, ic, ih, iw]: [usize; 4], oc: usize) -> Conv2
 fn margins(padding: Padding, [channels_before, channels_after]: [usize; 2]) -> Margins {
     let Padding { top, bottom, left, right } = padding;
     Margins { top, bottom, left, right, channels_before, channels_after }
-}
-
-fn pad_mode(mode: ops::PadMode) -> PadMode {
-    match mode {
-        ops::PadMode::Zeros => PadMode::Constant(0.0),
-        ops::PadMode::Reflect => PadMode::Reflect,
-        ops::PadMode::Replicate => PadMode::Replicate,
-        ops::PadMode::Circular => PadMode::Circular,
-    }
-}
-
-fn function(kind: ActivationKind) -> Activation {
-    match kind {
-        ActivationKind::Relu => Activation::Relu,
-        ActivationKind::LeakyRelu { slope } => Activation::LeakyRelu { slope },
-        ActivationKind::Sigmoid => Activation::Sigmoid,
-        ActivationKind::Tanh => Activation::Tanh,
-    }
 }

@@ -143,6 +143,19 @@ impl Session {
         Ok(tensor)
     }
 
+    /// An output of unsigned integers (the places of extremes), in logical order with the batch first.
+    ///
+    /// # Errors
+    /// When there is no such output.
+    pub fn output_u32(&self, name: &str) -> Result<Vec<u32>, RunError> {
+        let port = find(&self.plan.outputs, "output", name, DType::U32)?;
+        let mut data = vec![0; port.place.elements()];
+        // SAFETY: no step is running.
+        let src = unsafe { self.arena.read(port.place.offset, port.place.span()) };
+        copy_logical(port, src, &mut data, Direction::Out);
+        Ok(data)
+    }
+
     /// A scalar output, such as the loss.
     ///
     /// # Errors
@@ -226,7 +239,7 @@ enum Direction {
 }
 
 /// Copies between logical order and the order of a place: maps are channels-last there.
-fn copy_logical(port: &Port, src: &[f32], dst: &mut [f32], direction: Direction) {
+fn copy_logical<T: Copy>(port: &Port, src: &[T], dst: &mut [T], direction: Direction) {
     let place = port.place;
     let is_map = port.ty.dims.len() == 3;
     let [n, h, w, c] = place.shape;

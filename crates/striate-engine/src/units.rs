@@ -2,7 +2,7 @@
 
 use crate::place::shape4;
 use std::collections::HashMap;
-use striate_graph::ops::{Activation, ActivationBackward, ActivationKind, BatchNorm, BinaryKind, Op};
+use striate_graph::ops::{Activation, ActivationBackward, ActivationKind, BatchNorm, Binary, BinaryKind, Op};
 use striate_graph::{Graph, Node, NodeId, Type, Value};
 
 /// What surrounds a unit's root within the same kernel: what follows a convolution or a batch norm, in this order, or
@@ -159,7 +159,7 @@ fn takes_chain(op: &Op) -> [bool; 3] {
         Op::Conv2d(_) | Op::Linear(_) => [true, true, true],
         Op::Conv2dBackwardData(_) => [false, true, false],
         Op::BatchNorm(BatchNorm { training: true, .. }) | Op::Normalize(_) => [false, true, true],
-        Op::Binary(_) => [false, false, true],
+        Op::Binary(Binary { kind: BinaryKind::Add | BinaryKind::Multiply }) => [false, false, true],
         _ => [false; 3],
     }
 }

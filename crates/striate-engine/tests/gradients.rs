@@ -335,6 +335,7 @@ fn no_operation_is_left_out() {
     graphs.extend(cases().iter().map(|case| Differentiable::new(case).gradient_graph()));
     graphs.extend(linear_cases().iter().map(|case| SecondOrder::new(case).graph));
     graphs.extend(normalizations().into_iter().map(|case| case.graph));
+    graphs.extend(arrays::flat().into_iter().map(|case| case.graph));
     graphs.extend(RULES.map(|(momentum, nesterov, decay)| update(momentum, nesterov, decay)));
     let covered: BTreeSet<&str> =
         graphs.iter().flat_map(|graph| graph.nodes()).map(|(_, node)| node.op.variant()).collect();

@@ -28,8 +28,8 @@ fn equals_the_interpreter(
         let outputs = |session: &Session, run: &str| {
             for output in graph.outputs() {
                 let what = format!("{} ({run} run, batch {batch}, {isa}, {threads} threads)", output.name);
-                let found = session.output(&output.name).map_err(|error| error.to_string())?;
-                compare(&what, &found.data, &expected[output.value], tolerance)?;
+                let found = output_of(session, graph, output)?;
+                compare(&what, &found, &expected[output.value], tolerance)?;
             }
             Ok::<(), String>(())
         };
@@ -65,6 +65,16 @@ fn in_both_modes(cases: Vec<Case>) -> impl Iterator<Item = Case> {
 #[test]
 fn layers_equal_the_interpreter() {
     check_all(in_both_modes(layers()), everywhere);
+}
+
+#[test]
+fn values_of_any_rank_equal_the_interpreter() {
+    check_all(arrays::layers(), everywhere);
+}
+
+#[test]
+fn functions_without_gradient_equal_the_interpreter() {
+    check_all(arrays::flat(), everywhere);
 }
 
 #[test]
@@ -301,35 +311,16 @@ proptest! {
     }
 }
 
+/// Float operations on indices are refused by name, not computed on their bits.
 #[test]
-fn operations_by_dimension_refuse_other_ranks() {
-    let on_weights = |op: Op, others: &[&[usize]]| {
-        net("weights", |net| {
-            let operands: Vec<_> = [&[4usize, 3] as &[usize]]
-                .iter()
-                .chain(others)
-                .map(|dims| net.apply(Input { ty: Type::single(*dims) }, &[]))
-                .collect();
-            [net.apply(op, &operands)]
-        })
-    };
-    let sum_to = |dims: &[usize]| Op::from(Reduce::sum_to(Type::single(dims)));
-    let refused = [
-        on_weights(Binary::ADD.into(), &[&[1, 3]]),
-        on_weights(Slice::axis(1, 0, 2).into(), &[]),
-        on_weights(sum_to(&[4, 1]), &[]),
-    ];
-    for case in refused {
-        let error = Plan::new(&case.graph, PlanOptions::new(1)).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("4×3 has 2 dimensions"), "{error}");
-    }
-    let regardless = [
-        on_weights(Binary::MULTIPLY.into(), &[&[4, 3]]),
-        on_weights(Binary::MULTIPLY.into(), &[&[1, 1]]),
-        on_weights(sum_to(&[]), &[]),
-        on_weights(sum_to(&[1, 1]), &[]),
-    ];
-    check_all(regardless, everywhere);
+fn operations_on_floats_refuse_integers() {
+    let case = net("places", |net| {
+        let x = net.input("x", [3, 4]);
+        let places = net.apply(ArgMax { axis: 0, least: false, last: false }, &[x]);
+        [net.apply(Flip { axis: 0 }, &[places])]
+    });
+    let error = Plan::new(&case.graph, PlanOptions::new(1)).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("N×4 holds U32, but it works on floats alone"), "{error}");
 }
 
 #[test]

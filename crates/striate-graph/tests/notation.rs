@@ -39,6 +39,11 @@ fn every_word_means_its_operation() {
     let conv = Conv2d::new(64, 3).padding(1);
     let around = |top, bottom, left, right| Padding { top, bottom, left, right };
     let batched = Type::batched;
+    use ActivationKind::*;
+    let function = |kind| Op::from(Activation { kind });
+    let resize =
+        |size, mode| Resize { axis: 1, size, scale: None, mode, coordinates: Coordinates::HalfPixel };
+    let cubic = |exclude_outside| ResizeMode::Cubic { a: -0.75, exclude_outside };
     let rows: Vec<(&str, Op)> = vec![
         ("conv3-64", conv.into()),
         ("CONV", conv.into()),
@@ -91,6 +96,35 @@ fn every_word_means_its_operation() {
         ("leaky", Activation { kind: ActivationKind::LeakyRelu { slope: 0.01 } }.into()),
         ("sigmoid", Activation { kind: ActivationKind::Sigmoid }.into()),
         ("tanh", Activation { kind: ActivationKind::Tanh }.into()),
+        ("relu6", function(Clip { min: 0.0, max: 6.0 })),
+        ("clip min -1 max 2.5", function(Clip { min: -1.0, max: 2.5 })),
+        ("clamp max 1", function(Clip { min: f32::NEG_INFINITY, max: 1.0 })),
+        ("elu", function(Elu { alpha: 1.0 })),
+        ("elu 0.5", function(Elu { alpha: 0.5 })),
+        ("celu 2", function(Celu { alpha: 2.0 })),
+        ("selu", function(Selu { alpha: 1.673_263_2, gamma: 1.050_701 })),
+        ("selu alpha 2 gamma 3", function(Selu { alpha: 2.0, gamma: 3.0 })),
+        ("thresholdedrelu 0.25", function(ThresholdedRelu { alpha: 0.25 })),
+        ("hardsigmoid", function(HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 })),
+        ("hardsigmoid alpha 0.2 beta 0.4", function(HardSigmoid { alpha: 0.2, beta: 0.4 })),
+        ("hardswish", function(HardSwish)),
+        ("silu", function(Swish { alpha: 1.0 })),
+        ("swish alpha 1.702", function(Swish { alpha: 1.702 })),
+        ("mish", function(Mish)),
+        ("gelu", function(Gelu)),
+        ("gelu-tanh", function(GeluTanh)),
+        ("softplus", function(Softplus)),
+        ("softsign", function(Softsign)),
+        ("exp", function(Exp)),
+        ("ln", function(Log)),
+        ("sqrt", function(Sqrt)),
+        ("reciprocal", function(Reciprocal)),
+        ("abs", function(Abs)),
+        ("erf", function(Erf)),
+        ("sign", function(Sign)),
+        ("floor", function(Floor)),
+        ("ceil", function(Ceil)),
+        ("round", function(Round)),
         ("dropout", Dropout::new(0.5).into()),
         ("dropout-0.4", Dropout::new(0.4).into()),
         ("flatten", Reshape::flatten().into()),
@@ -118,6 +152,62 @@ fn every_word_means_its_operation() {
         ("expand 8x8x8 shared", Expand { to: batched([8, 8, 8].as_slice()), scale: 1.0, mean: true }.into()),
         ("multiply( identity | )", Binary::MULTIPLY.into()),
         ("concat( | | )", Concat::CHANNELS.into()),
+        ("concat( | ) rows", Concat { axis: 1 }.into()),
+        ("subtract( | )", Binary::SUBTRACT.into()),
+        ("div( | )", Binary::DIVIDE.into()),
+        ("pow( | )", Binary { kind: BinaryKind::Power }.into()),
+        ("minimum( | )", Binary { kind: BinaryKind::Minimum }.into()),
+        ("maximum( | )", Binary { kind: BinaryKind::Maximum }.into()),
+        ("equal( | )", Binary::EQUAL.into()),
+        ("less( | )", Binary { kind: BinaryKind::Less }.into()),
+        ("greater( | )", Binary::GREATER.into()),
+        ("prelu( | )", Binary { kind: BinaryKind::Prelu }.into()),
+        ("where( | | )", Where.into()),
+        ("matmul( | )", MatMul::default().into()),
+        ("matmul( | ) left-transposed right-transposed", MatMul { transposed: [true, true] }.into()),
+        ("softmax alone", Softmax::LINEAR.into()),
+        ("logsoftmax alone columns", Softmax { log: true, axis: 2 }.into()),
+        ("flip", Flip { axis: 0 }.into()),
+        ("flip columns", Flip { axis: 2 }.into()),
+        ("transpose 2x0x1", Permute { axes: vec![2, 0, 1] }.into()),
+        ("tile-3 rows", Tile { axis: 1, times: 3 }.into()),
+        ("pad-axis 1+2 columns value -0.5", PadAxis { value: -0.5, ..PadAxis::zeros(2, [1, 2]) }.into()),
+        ("pad-axis 1+0 reflect", PadAxis { mode: PadMode::Reflect, ..PadAxis::zeros(0, [1, 0]) }.into()),
+        ("depthtospace-2", DepthToSpace { block: 2, crd: false }.into()),
+        ("depthtospace-2 crd", DepthToSpace { block: 2, crd: true }.into()),
+        ("spacetodepth 4", SpaceToDepth { block: 4, crd: false }.into()),
+        ("max axes 1x2", Fold { kind: FoldKind::Max, axes: vec![1, 2] }.into()),
+        ("min", Fold { kind: FoldKind::Min, axes: vec![0, 1, 2] }.into()),
+        ("product axes 0", Fold { kind: FoldKind::Product, axes: vec![0] }.into()),
+        ("argmax", ArgMax { axis: 0, least: false, last: false }.into()),
+        ("argmin rows last", ArgMax { axis: 1, least: true, last: true }.into()),
+        ("standardize", Standardize { axes: vec![1, 2], eps: 1e-5 }.into()),
+        ("standardize axes 0x1x2 eps 1e-3", Standardize { axes: vec![0, 1, 2], eps: 1e-3 }.into()),
+        ("resize-13 rows", resize(13, ResizeMode::Nearest(Rounding::HalfDown)).into()),
+        ("resize-13 rows half-up", resize(13, ResizeMode::Nearest(Rounding::HalfUp)).into()),
+        (
+            "resize-13 rows down asymmetric",
+            Resize {
+                coordinates: Coordinates::Asymmetric,
+                ..resize(13, ResizeMode::Nearest(Rounding::Down))
+            }
+            .into(),
+        ),
+        ("resize-13 rows up", resize(13, ResizeMode::Nearest(Rounding::Up)).into()),
+        ("resize-4 rows by 0.6 linear", Resize { scale: Some(0.6), ..resize(4, ResizeMode::Linear) }.into()),
+        (
+            "resize-4 rows linear align-corners",
+            Resize { coordinates: Coordinates::AlignCorners, ..resize(4, ResizeMode::Linear) }.into(),
+        ),
+        (
+            "resize-4 rows linear pytorch",
+            Resize { coordinates: Coordinates::PytorchHalfPixel, ..resize(4, ResizeMode::Linear) }.into(),
+        ),
+        (
+            "resize-4 rows cubic -0.75 symmetric",
+            Resize { coordinates: Coordinates::HalfPixelSymmetric, ..resize(4, cubic(false)) }.into(),
+        ),
+        ("resize-4 rows cubic -0.75 exclude-outside", resize(4, cubic(true)).into()),
     ];
     for (text, expected) in rows {
         assert_eq!(op(text), expected, "{text}");
@@ -132,6 +222,33 @@ fn every_word_means_its_operation() {
     ] {
         assert_eq!(ops(&read(&[64], text)), [expected], "{text}");
     }
+}
+
+/// Operations on values of any rank, one after another: a map in, a map out.
+fn rearranged(net: &mut Builder, x: Value) -> Value {
+    let [channels, rows, columns] = net.ty(x).chw().unwrap();
+    let deep = net.apply(SpaceToDepth { block: 1, crd: true }, &[x]);
+    let flat = net.apply(DepthToSpace { block: 1, crd: false }, &[deep]);
+    let turned = net.apply(Permute { axes: vec![2, 0, 1] }, &[flat]);
+    let tokens = net.apply(Reshape { dims: vec![columns, channels * rows] }, &[turned]);
+    let scores = net.apply(MatMul { transposed: [false, true] }, &[tokens, tokens]);
+    let mixed = net.apply(MatMul::default(), &[scores, tokens]);
+    let normal = net.apply(Standardize { axes: vec![1], eps: 1e-6 }, &[mixed]);
+    let chosen = net.apply(Where, &[tokens, normal, mixed]);
+    let turned = net.apply(Reshape { dims: vec![columns, channels, rows] }, &[chosen]);
+    let map = net.apply(Permute { axes: vec![1, 2, 0] }, &[turned]);
+    let map = net.apply(Flip { axis: 2 }, &[map]);
+    let tiled = net.apply(Tile { axis: 0, times: 2 }, &[map]);
+    let padded = net.apply(PadAxis { mode: PadMode::Circular, ..PadAxis::zeros(1, [1, 0]) }, &[tiled]);
+    let (mode, coordinates) = (ResizeMode::Linear, Coordinates::Asymmetric);
+    let resized =
+        net.apply(Resize { axis: 0, size: channels, scale: Some(0.5), mode, coordinates }, &[padded]);
+    let slope = net.parameter("slope", [channels, 1, 1], Role::Weight, Init::Constant(0.25));
+    let bent = net.apply(Binary { kind: BinaryKind::Prelu }, &[resized, slope]);
+    let most = net.apply(Fold { kind: FoldKind::Max, axes: vec![1, 2] }, &[bent]);
+    let place = net.apply(ArgMax { axis: 1, least: true, last: false }, &[most]);
+    net.auxiliary("place", place);
+    net.apply(Binary::SUBTRACT, &[bent, most])
 }
 
 /// A graph with every operation that is a layer, and shared parameters, odd names, several inputs and outputs.
@@ -169,6 +286,7 @@ fn all_layers() -> Graph {
     let second = net.input("a scale", [8, 1, 1]);
     let sum = net.add(product, second);
     let both = net.concat(&[sum, big, sum]);
+    let both = rearranged(&mut net, both);
     let global = net.apply(GlobalPool::MAX, &[both]);
     let average = net.global_avg_pool(both);
     let joined = net.concat(&[global, average]);

@@ -5,6 +5,7 @@
 //! against which it is tested on every instruction set the processor has.
 
 pub mod activation;
+pub mod axes;
 pub mod bandwidth;
 pub mod batch_norm;
 pub mod broadcast;
@@ -14,19 +15,24 @@ pub mod conv;
 pub mod copy;
 pub mod dropout;
 pub mod element;
+pub mod elementwise;
 pub mod exec;
+pub mod fold;
 pub mod layout;
 pub mod linear;
 pub mod local;
 pub mod loss;
 pub mod lrn;
+pub mod matmul;
 pub mod optim;
 pub mod pad;
 pub mod peak;
 mod pixelwise;
 pub mod pool;
+pub mod rearrange;
 pub mod reduce;
 pub mod reference;
+pub mod resample;
 pub mod rng;
 pub mod simd;
 pub mod softmax;

@@ -32,34 +32,69 @@ fn double(values: &[f32]) -> Vec<f64> {
     values.iter().map(|x| f64::from(*x)).collect()
 }
 
+const FUNCTIONS: [Activation; 27] = [
+    Activation::Relu,
+    Activation::LeakyRelu { slope: 0.1 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Clip { min: -1.5, max: 2.5 },
+    Activation::Clip { min: 0.0, max: f32::INFINITY },
+    Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
+    Activation::HardSwish,
+    Activation::Swish { alpha: 1.0 },
+    Activation::Swish { alpha: 1.7 },
+    Activation::Elu { alpha: 1.3, gamma: 1.05, rate: 0.75 },
+    Activation::Softplus,
+    Activation::Softsign,
+    Activation::Mish,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::ThresholdedRelu { alpha: 0.75 },
+    Activation::Exp,
+    Activation::Log,
+    Activation::Sqrt,
+    Activation::Reciprocal,
+    Activation::Abs,
+    Activation::Erf,
+    Activation::Sign,
+    Activation::Floor,
+    Activation::Ceil,
+    Activation::Round,
+];
+
 #[test]
 fn activations_agree_with_their_formulas() {
-    let functions =
-        [Activation::Relu, Activation::LeakyRelu { slope: 0.1 }, Activation::Sigmoid, Activation::Tanh];
-    for (f, (shape, ld)) in functions.into_iter().flat_map(|f| layouts().map(move |layout| (f, layout))) {
+    for (f, (shape, ld)) in FUNCTIONS.into_iter().flat_map(|f| layouts().map(move |layout| (f, layout))) {
         let [rows, channels, ..] = shape;
         let mut random = Random::new(ld as u64);
-        let (src, d_dst) = (random.vec(rows * channels, 5.0, 0.0), random.vec(rows * channels, 1.0, 0.0));
+        // Where logarithms and roots are, and reciprocals are no larger than the operands.
+        let positive = matches!(f, Activation::Log | Activation::Sqrt | Activation::Reciprocal);
+        let (width, middle) = if positive { (2.0, 2.5) } else { (5.0, 0.0) };
+        let (src, d_dst) =
+            (random.vec(rows * channels, width, middle), random.vec(rows * channels, 1.0, 0.0));
+        // As f32 has them: the gradient takes the one or the other as given.
+        let src = double(&single(&src));
         // The output as f32 has it, for the gradient takes it as given.
         let expected = reference::activation::forward(f, &src);
-        let dst: Vec<f64> = double(&single(&expected));
-        let maps = [&src, &dst, &d_dst].map(|values| to_nhwc(shape, values, ld));
-        let [src_map, dst_map, d_map] = maps.each_ref().map(|map| view(map, ld));
+        let dst = double(&single(&expected));
+        let of = if f.slopes_from_input() { &src } else { &dst };
+        let maps = [&src, of, &d_dst].map(|values| to_nhwc(shape, values, ld));
+        let [src_map, of_map, d_map] = maps.each_ref().map(|map| view(map, ld));
         let compute = |cx: &Context| {
             vec![
                 written(shape, ld, |dst| activation::forward(cx, f, src_map, dst, rows, channels)),
                 changed(shape, &src, ld, |data| activation::forward_in_place(cx, f, data, rows, channels)),
-                written(shape, ld, |to| activation::backward(cx, f, dst_map, d_map, to, rows, channels)),
+                written(shape, ld, |to| activation::backward(cx, f, of_map, d_map, to, rows, channels)),
                 changed(shape, &d_dst, ld, |gradient| {
-                    activation::backward_in_place(cx, f, dst_map, gradient, rows, channels);
+                    activation::backward_in_place(cx, f, of_map, gradient, rows, channels);
                 }),
             ]
         };
-        let expected_gradient = reference::activation::backward(f, &dst, &d_dst);
+        let expected_gradient = reference::activation::backward(f, of, &d_dst);
         for_each_context(compute, |isa, results| {
-            // Three units in the last place of values up to 5.
+            // Three units in the last place, or six of what products and sums of such functions are made of.
             assert_close(&format!("{f:?} {isa}"), &results[0], &expected, 3.0 * EPS);
-            assert_close(&format!("{f:?} gradient {isa}"), &results[2], &expected_gradient, 3.0 * EPS);
+            assert_close(&format!("{f:?} gradient {isa}"), &results[2], &expected_gradient, 6.0 * EPS);
             assert_eq!(results[0], results[1], "{f:?} in place {isa}");
             assert_eq!(results[2], results[3], "{f:?} gradient in place {isa}");
         });
@@ -71,9 +106,7 @@ fn activations_let_nan_through() {
     let nan = [f32::NAN; 19];
     for isa in Isa::present() {
         let cx = Context { isa, exec: &Serial };
-        for f in
-            [Activation::Relu, Activation::LeakyRelu { slope: 0.1 }, Activation::Sigmoid, Activation::Tanh]
-        {
+        for f in FUNCTIONS {
             let mut dst = [0.0; 19];
             activation::forward(&cx, f, Pixels::new(&nan, 19), PixelsMut::new(&mut dst, 19), 1, 19);
             assert!(dst.iter().all(|y| y.is_nan()), "{f:?} {isa}");

@@ -1,5 +1,6 @@
 //! From operations to kernels: the one place that knows both.
 
+mod array;
 mod conv;
 mod float32;
 mod linear;
@@ -19,7 +20,7 @@ use crate::place::{Place, Storage};
 use crate::units::Unit;
 use bytemuck::Pod;
 use std::cell::Cell;
-use striate_graph::ops::{Op, PadMode};
+use striate_graph::ops::{BinaryKind, Op, PadMode, Softmax};
 use striate_graph::{DType, Graph, Node, Type, Value};
 use striate_kernels::conv::Activation;
 use striate_kernels::{Bf16, Context, Pixels, PixelsMut, cast};
@@ -240,32 +241,31 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Values that are no map, vector or scalar lie as one long pixel: their dimensions cannot be told apart.
-fn check_ranks(site: &Site) -> Result<(), String> {
+/// Whether the operation is one on pixels of channels: values that are no map, vector or scalar lie as one long pixel,
+/// whose dimensions those kernels cannot tell apart.
+fn is_of_pixels(site: &Site) -> bool {
     let output = site.node.outputs.first().map(|value| site.ty(*value));
     let types = || site.node.inputs.iter().map(|value| site.ty(*value)).chain(output);
-    let is_plain = |ty: &Type| matches!(ty.dims.len(), 0 | 1 | 3);
-    let by_dimension = match &site.node.op {
-        Op::Slice(_) | Op::SliceBackward(_) => true,
-        Op::Binary(_) | Op::Reduce(_) | Op::Expand(_) => {
-            let mut shapes = types().filter(|ty| ty.elements() != 1).map(|ty| &ty.dims);
-            let first = shapes.next();
-            shapes.any(|dims| Some(dims) != first)
-        }
-        _ => false,
+    let are_plain = || types().all(|ty| matches!(ty.dims.len(), 0 | 1 | 3));
+    let are_equal = || {
+        let mut shapes = types().filter(|ty| ty.elements() != 1).map(|ty| &ty.dims);
+        let first = shapes.next();
+        shapes.all(|dims| Some(dims) == first)
     };
-    match types().find(|ty| by_dimension && !is_plain(ty)) {
-        None => Ok(()),
-        Some(ty) => Err(format!(
-            "{ty} has {} dimensions, but only of maps, vectors and scalars are they told apart; reshape it first",
-            ty.dims.len()
-        )),
+    match &site.node.op {
+        Op::Slice(_) | Op::SliceBackward(_) => are_plain(),
+        Op::Reduce(_) | Op::Expand(_) => are_plain() || are_equal(),
+        Op::Binary(op) => {
+            let are_maps = types().all(|ty| ty.dims.len() == 3);
+            matches!(op.kind, BinaryKind::Add | BinaryKind::Multiply) && (are_maps || are_equal())
+        }
+        Op::Concat(op) => op.axis == 0,
+        _ => true,
     }
 }
 
 /// Lowers the unit's root with what it takes along.
 pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
-    check_ranks(site)?;
     if knows(site) { kernel(site) } else { float32::lower(site) }
 }
 
@@ -273,6 +273,9 @@ pub(crate) fn lower(site: &Site) -> Result<Lowered, String> {
 fn knows(site: &Site) -> bool {
     if !is_narrow(site) {
         return true;
+    }
+    if !is_of_pixels(site) {
+        return false;
     }
     let storage = |value: Value| (site.place)(value).storage;
     let is_float = |value: &&Value| site.ty(**value).dtype == DType::F32;
@@ -337,6 +340,7 @@ fn is_narrow(site: &Site) -> bool {
 
 /// The operation's kernel.
 fn kernel(site: &Site) -> Result<Lowered, String> {
+    let of_pixels = is_of_pixels(site);
     match &site.node.op {
         Op::Conv2d(op) => conv::conv2d(site, op),
         Op::Linear(op) => linear::forward(site, op),
@@ -365,22 +369,43 @@ fn kernel(site: &Site) -> Result<Lowered, String> {
 
         Op::Activation(op) => of_maps!(pointwise::activation, site, op.kind),
         Op::ActivationBackward(op) => of_maps!(pointwise::activation_backward, site, op.kind),
-        Op::Softmax(op) => pointwise::softmax(site, op.log),
-        Op::SoftmaxBackward(op) => pointwise::softmax_backward(site, op.log),
+        Op::Softmax(op) => pointwise::softmax(site, *op),
+        Op::SoftmaxBackward(op) => pointwise::softmax(site, Softmax { log: op.log, axis: op.axis }),
         Op::Dropout(op) => pointwise::dropout(site, op),
-        Op::Binary(op) => of_maps!(pointwise::binary, site, op.kind),
+        Op::Binary(op) if of_pixels => of_maps!(pointwise::binary, site, op.kind),
+        Op::Binary(op) => array::binary(site, op),
+        Op::Where(_) => array::choose(site),
+        Op::MatMul(op) => array::matmul(site, op),
+        Op::Standardize(op) => array::standardize(site, op),
+        Op::StandardizeBackward(_) => array::standardize_backward(site),
         Op::Scale(op) => pointwise::scale(site, op.factor),
 
         Op::Reshape(_) => shape::reshape(site),
-        Op::Concat(_) => of_maps!(shape::concat, site),
-        Op::Slice(op) => of_maps!(shape::slice, site, op),
-        Op::SliceBackward(op) => of_maps!(shape::slice_backward, site, &op.slice),
+        Op::Concat(_) if of_pixels => of_maps!(shape::concat, site),
+        Op::Concat(op) => array::concat(site, op.axis),
+        Op::Slice(op) if of_pixels => of_maps!(shape::slice, site, op),
+        Op::Slice(op) => array::slice(site, op),
+        Op::SliceBackward(op) if of_pixels => of_maps!(shape::slice_backward, site, &op.slice),
+        Op::SliceBackward(op) => array::slice_backward(site, &op.slice),
+        Op::Permute(op) => array::permute(site, op),
+        Op::Flip(op) => array::flip(site, op),
+        Op::Tile(op) => array::tile(site, op),
+        Op::DepthToSpace(op) => array::depth_to_space(site, op),
+        Op::SpaceToDepth(op) => array::space_to_depth(site, op),
+        Op::PadAxis(op) => array::pad_axis(site, op),
+        Op::PadAxisBackward(op) => array::pad_axis_backward(site, &op.pad),
         Op::Pad(op) => of_maps!(shape::pad, site, op),
         Op::PadBackward(op) => of_maps!(shape::pad_backward, site, &op.pad),
         Op::Upsample(op) => shape::upsample(site, op.mode),
         Op::UpsampleBackward(op) => shape::upsample_backward(site, op.mode),
-        Op::Reduce(op) => shape::reduce(site, op),
-        Op::Expand(op) => shape::expand(site, op),
+        Op::Resize(op) => array::resize(site, op, site.input_ty(0).dims[op.axis], false),
+        Op::ResizeBackward(op) => array::resize(site, &op.resize, op.input, true),
+        Op::Reduce(op) if of_pixels => shape::reduce(site, op),
+        Op::Reduce(op) => array::reduce(site, op),
+        Op::Expand(op) if of_pixels => shape::expand(site, op),
+        Op::Expand(op) => array::expand(site, op),
+        Op::Fold(op) => array::folding(site, op),
+        Op::ArgMax(op) => array::arg_max(site, op),
 
         Op::CrossEntropy(op) => loss::cross_entropy(site, op.smoothing),
         Op::CrossEntropyBackward(op) => loss::cross_entropy_backward(site, op.smoothing),

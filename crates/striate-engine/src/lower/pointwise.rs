@@ -1,25 +1,19 @@
 //! What works element by element, and softmax.
 
+use super::array;
 use super::{Lowered, Site};
-use striate_graph::ops::{ActivationKind, BinaryKind, Dropout};
-use striate_kernels::activation::{self, Activation};
+use crate::functions;
+use crate::place::Place;
+use striate_graph::ops::{ActivationKind, BinaryKind, Dropout, Softmax};
+use striate_kernels::activation;
 use striate_kernels::broadcast::{self, Binary, Operand};
 use striate_kernels::copy;
 use striate_kernels::dropout;
 use striate_kernels::softmax::{self, Space};
-use striate_kernels::{Element, Pixels};
-
-fn function(kind: ActivationKind) -> Activation {
-    match kind {
-        ActivationKind::Relu => Activation::Relu,
-        ActivationKind::LeakyRelu { slope } => Activation::LeakyRelu { slope },
-        ActivationKind::Sigmoid => Activation::Sigmoid,
-        ActivationKind::Tanh => Activation::Tanh,
-    }
-}
+use striate_kernels::{Element, Pixels, PixelsMut};
 
 pub(super) fn activation<E: Element>(site: &Site, kind: ActivationKind) -> Result<Lowered, String> {
-    let (src, dst, function) = (site.input(0), site.output(0), function(kind));
+    let (src, dst, function) = (site.input(0), site.output(0), functions::activation(kind));
     let [rows, channels] = [dst.rows(), dst.channels()];
     Ok(if src == dst {
         Lowered::new("elementwise, in place", Vec::new(), vec![dst], move |f| {
@@ -33,14 +27,15 @@ pub(super) fn activation<E: Element>(site: &Site, kind: ActivationKind) -> Resul
 }
 
 pub(super) fn activation_backward<E: Element>(site: &Site, kind: ActivationKind) -> Result<Lowered, String> {
-    let (y, d_y, dst, function) = (site.input(0), site.input(1), site.output(0), function(kind));
+    let (of, d_y, dst) = (site.input(0), site.input(1), site.output(0));
+    let function = functions::activation(kind);
     let [rows, channels] = [dst.rows(), dst.channels()];
     Ok(if d_y == dst {
-        Lowered::new("elementwise, in place", vec![y], vec![dst], move |f| {
+        Lowered::new("elementwise, in place", vec![of], vec![dst], move |f| {
             activation::backward_in_place(&f.cx, function, f.src::<E>(0), f.dst(0), rows, channels);
         })
     } else {
-        Lowered::new("elementwise", vec![y, d_y], vec![dst], move |f| {
+        Lowered::new("elementwise", vec![of, d_y], vec![dst], move |f| {
             activation::backward(&f.cx, function, f.src::<E>(0), f.src(1), f.dst(0), rows, channels);
         })
     })
@@ -50,17 +45,26 @@ fn space(log: bool) -> Space {
     if log { Space::Log } else { Space::Linear }
 }
 
-pub(super) fn softmax(site: &Site, log: bool) -> Result<Lowered, String> {
-    let dst = site.output(0);
-    Ok(Lowered::new("row by row", site.inputs(), vec![dst], move |f| {
-        softmax::forward(&f.cx, space(log), f.src(0), f.dst(0), dst.rows(), dst.channels());
-    }))
-}
-
-pub(super) fn softmax_backward(site: &Site, log: bool) -> Result<Lowered, String> {
-    let dst = site.output(0);
-    Ok(Lowered::new("row by row", site.inputs(), vec![dst], move |f| {
-        softmax::backward(&f.cx, space(log), f.src(0), f.src(1), f.dst(0), dst.rows(), dst.channels());
+/// Softmax, or with two inputs its gradient.
+pub(super) fn softmax(site: &Site, op: Softmax) -> Result<Lowered, String> {
+    let (dst, space) = (site.output(0), space(op.log));
+    let places = site.inputs().into_iter().chain([dst]);
+    let rows: Option<Vec<_>> = places.map(|place| array::rows_of(place, site.input_ty(0), op.axis)).collect();
+    let Some([rows, channels]) = rows.and_then(|rows| rows.first().copied()) else {
+        return array::softmax(site, space, op.axis);
+    };
+    // Several rows of an image lie dense, rows that are pixels at the distance of pixels.
+    let ld = move |place: Place| if channels == place.channels() { place.ld } else { channels };
+    let (places, dst_ld) = (site.inputs(), ld(dst));
+    let is_forward = places.len() == 1;
+    Ok(Lowered::new("row by row", places.clone(), vec![dst], move |f| {
+        let src = |index: usize| Pixels::new(f.src_slice(index), ld(places[index]));
+        let dst = PixelsMut::new(f.dst_slice(0), dst_ld);
+        if is_forward {
+            softmax::forward(&f.cx, space, src(0), dst, rows, channels);
+        } else {
+            softmax::backward(&f.cx, space, src(0), src(1), dst, rows, channels);
+        }
     }))
 }
 
@@ -78,6 +82,7 @@ pub(super) fn binary<E: Element>(site: &Site, kind: BinaryKind) -> Result<Lowere
     let op = match kind {
         BinaryKind::Add => Binary::Add,
         BinaryKind::Multiply => Binary::Mul,
+        _ => return Err(format!("no kernel of maps computes {}", kind.name())),
     };
     let (a, b, dst, relu) = (site.input(0), site.input(1), site.result(), site.unit.chain.relu);
     let describe = if relu { "elementwise + relu" } else { "elementwise" };

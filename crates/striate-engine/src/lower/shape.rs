@@ -2,10 +2,12 @@
 
 use super::pointwise::scaled;
 use super::{Lowered, Site};
-use crate::place::Place;
+use crate::functions;
+use crate::place::{Place, Storage};
+use bytemuck::Pod;
 use striate_graph::ops::{self, Expand, Pad, Reduce, Slice, UpsampleMode};
 use striate_kernels::copy::{copy_box, fill};
-use striate_kernels::pad::{Margins, Pad2d, PadMode};
+use striate_kernels::pad::{Margins, Pad2d};
 use striate_kernels::reduce::Reduction;
 use striate_kernels::upsample::{Interpolation, Resize2d};
 use striate_kernels::{Element, PixelsMut};
@@ -28,30 +30,38 @@ fn logical(place: Place, [_, h, w, _]: [usize; 4], is_map: bool) -> [usize; 4] {
 
 /// Elements keep their (C, H, W) order; between maps they pass through scratch memory in that order.
 pub(super) fn reshape(site: &Site) -> Result<Lowered, String> {
+    match site.input(0).storage {
+        Storage::F32 => reshape_of::<f32>(site),
+        Storage::U32 => reshape_of::<u32>(site),
+        storage => Err(format!("{storage:?} is not reshaped")),
+    }
+}
+
+fn reshape_of<T: Pod + Send + Sync>(site: &Site) -> Result<Lowered, String> {
     let (src, dst) = (site.input(0), site.output(0));
     let is_map = |ty: &striate_graph::Type| ty.dims.len() == 3;
     let (from_map, to_map) = (is_map(site.input_ty(0)), is_map(site.ty(site.node.outputs[0])));
     let nchw = |[n, h, w, c]: [usize; 4]| [n, c, h, w];
     let lowered = Lowered::new("copy", vec![src], vec![dst], move |f| {
-        let to_logical = |map: Place, src: &[f32], out: &mut [f32], out_ld: usize| {
+        let to_logical = |map: Place, src: &[T], out: &mut [T], out_ld: usize| {
             let [_, h, w, _] = map.shape;
             copy_box(&f.cx, nchw(map.shape), src, logical(map, map.shape, true), out, [out_ld, h * w, w, 1]);
         };
-        let from_logical = |map: Place, src: &[f32], src_ld: usize, out: &mut [f32]| {
+        let from_logical = |map: Place, src: &[T], src_ld: usize, out: &mut [T]| {
             let [_, h, w, _] = map.shape;
             copy_box(&f.cx, nchw(map.shape), src, [src_ld, h * w, w, 1], out, logical(map, map.shape, true));
         };
         match (from_map, to_map) {
-            (true, false) => to_logical(src, f.src_slice(0), f.dst_slice(0), dst.ld),
-            (false, true) => from_logical(dst, f.src_slice(0), src.ld, f.dst_slice(0)),
+            (true, false) => to_logical(src, f.read(0), f.write(0), dst.ld),
+            (false, true) => from_logical(dst, f.read(0), src.ld, f.write(0)),
             (true, true) => {
-                let plain = f.workspace();
+                let plain = bytemuck::cast_slice_mut(f.workspace());
                 let per_image = src.elements() / src.shape[0];
-                to_logical(src, f.src_slice(0), plain, per_image);
-                from_logical(dst, plain, per_image, f.dst_slice(0));
+                to_logical(src, f.read(0), plain, per_image);
+                from_logical(dst, plain, per_image, f.write(0));
             }
             (false, false) => {
-                copy_box(&f.cx, src.shape, f.src_slice(0), strides(src), f.dst_slice(0), strides(dst));
+                copy_box(&f.cx, src.shape, f.read::<T>(0), strides(src), f.write(0), strides(dst));
             }
         }
     });
@@ -123,12 +133,7 @@ pub(super) fn slice_backward<E: Element>(site: &Site, op: &Slice) -> Result<Lowe
 fn padding(shape: [usize; 4], op: &Pad) -> Result<Pad2d, String> {
     let ops::Padding { top, bottom, left, right } = op.padding;
     let [channels_before, channels_after] = op.channels;
-    let mode = match op.mode {
-        ops::PadMode::Zeros => PadMode::Constant(0.0),
-        ops::PadMode::Reflect => PadMode::Reflect,
-        ops::PadMode::Replicate => PadMode::Replicate,
-        ops::PadMode::Circular => PadMode::Circular,
-    };
+    let mode = functions::pad_mode(op.mode, 0.0);
     let margins = Margins { top, bottom, left, right, channels_before, channels_after };
     Pad2d::new(shape, margins, mode).map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@
 use crate::place::{Place, Storage, shape4};
 use crate::units::{Unit, is_view, regroups, viewed_values};
 use std::collections::{HashMap, HashSet};
-use striate_graph::ops::Op;
+use striate_graph::ops::{Concat, Op};
 use striate_graph::{Graph, Node, NodeId, Value};
 
 /// A value's slice of a home.
@@ -81,7 +81,7 @@ fn conflict(graph: &Graph, units: &[Unit], homes: &Homes, apart: &HashSet<Value>
                     place(*write) == place(*other) && overwrites(graph, unit).contains(&(*other, *write));
                 let untouched = in_place || is_slice(graph, unit, homes, *other);
                 if other != write && same_home && !untouched && place(*write).overlaps(&place(*other)) {
-                    let joins = matches!(graph.node(unit.root).op, Op::Concat(_));
+                    let joins = matches!(graph.node(unit.root).op, Op::Concat(Concat::CHANNELS));
                     let candidates = if joins { [*other, *write] } else { [*write, *other] };
                     let sliced =
                         candidates.map(|v| viewed[v.index()]).into_iter().find(|v| !apart.contains(v));
@@ -96,7 +96,7 @@ fn conflict(graph: &Graph, units: &[Unit], homes: &Homes, apart: &HashSet<Value>
 /// Whether a value lies in the concatenation that reads it, wherever it is a part: nothing copies it then.
 fn is_slice(graph: &Graph, unit: &Unit, homes: &Homes, value: Value) -> bool {
     let node = graph.node(unit.root);
-    let Op::Concat(_) = node.op else { return false };
+    let Op::Concat(Concat::CHANNELS) = node.op else { return false };
     let place = |value: Value| homes.place(value, |_| 0);
     let whole = place(node.outputs[0]);
     let mut channel = 0;
@@ -154,7 +154,7 @@ fn settle(
         .collect();
     let made_by_kernel = |value: Value| {
         let node = graph.node(graph.producer(value));
-        !node.op.is_leaf() && !is_view(graph, node) && !matches!(node.op, Op::Concat(_))
+        !node.op.is_leaf() && !is_view(graph, node) && !matches!(node.op, Op::Concat(Concat::CHANNELS))
     };
     let outputs: HashSet<Value> = graph.outputs().iter().map(|output| viewed[output.value.index()]).collect();
     let regrouped: HashSet<Value> = graph
@@ -168,7 +168,7 @@ fn settle(
         for value in node.outputs.iter().filter(|v| used.contains(v)) {
             homes.settle_new(*value);
         }
-        if let Op::Concat(_) = node.op {
+        if let Op::Concat(Concat::CHANNELS) = node.op {
             settle_slices(graph, &mut homes, node, batch, apart, &sliceable);
         }
         let Some(index) = by_root.get(&id).copied() else { continue };

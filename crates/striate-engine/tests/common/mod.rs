@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub(crate) mod arrays;
+
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +12,7 @@ use striate_engine::reference::Arrays;
 use striate_engine::{Isa, Parameters, Plan, PlanOptions, Session, Tensor};
 use striate_graph::ops::*;
 use striate_graph::training::{self, STEP};
-use striate_graph::{Builder, DType, Graph, Init, NodeId, Type, Value};
+use striate_graph::{Builder, DType, Graph, Init, NodeId, Output, Type, Value};
 use striate_kernels::rng::{Purpose, Rng};
 
 /// A graph of which every output is checked.
@@ -168,7 +170,8 @@ fn pointwise() -> Vec<Case> {
         (&[3, 4, 5], Tanh),
         (&[19], Relu),
     ];
-    let softmaxes: [(&[usize], _); 3] = [(&[5], false), (&[19], true), (&[1], false)];
+    let softmaxes: [(&[usize], _); 3] =
+        [(&[5], Softmax::LINEAR), (&[19], Softmax::LOG), (&[1], Softmax::LINEAR)];
     let norms: [(&[usize], _); 3] = [
         (&[3, 4, 5], BatchNorm::default()),
         (&[6], BatchNorm::eps(1e-2)),
@@ -185,7 +188,7 @@ fn pointwise() -> Vec<Case> {
     let factors: [(&[usize], _); 2] = [(&[3, 4, 5], -0.3), (&[7], 1.0)];
     [
         on_input("activation", &functions, |net, x, kind| net.activation(x, kind)),
-        on_input("softmax", &softmaxes, |net, x, log| net.apply(Softmax { log }, &[x])),
+        on_input("softmax", &softmaxes, |net, x, softmax| net.apply(softmax, &[x])),
         on_input("batch_norm", &norms, |net, x, norm| net.batch_norm("bn", x, norm)),
         on_input("local_response_norm", &responses, |net, x, norm| net.local_response_norm(x, norm)),
         on_input("dropout", &dropouts, |net, x, p| net.dropout(x, p)),
@@ -733,7 +736,7 @@ fn sharing() -> Vec<Case> {
 
 /// All cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [layers(), compositions()].concat_cases()
+    [layers(), compositions(), arrays::layers()].concat_cases()
 }
 
 /// Cases whose one output is linear in their input x.
@@ -753,6 +756,7 @@ pub(crate) fn linear_cases() -> Vec<Case> {
         on_input("scale", &[(&[6], ())], |net, x, ()| net.apply(Scale { factor: -0.7 }, &[x])),
         on_input("concat", &[(&[2, 3, 4], ())], |net, x, ()| net.concat(&[x, x])),
         moving(),
+        arrays::linear(),
     ]
     .concat_cases();
     cases.extend(products);
@@ -786,7 +790,7 @@ pub(crate) fn networks() -> impl Strategy<Value = Case> {
     })
 }
 
-const KINDS: usize = 14;
+const KINDS: usize = 19;
 
 /// A layer of one of `KINDS` kinds on one, two or all of `operands`; it keeps the pixels.
 fn layer_of_network(net: &mut Builder, index: usize, kind: usize, operands: &[Value]) -> Value {
@@ -812,12 +816,27 @@ fn layer_of_network(net: &mut Builder, index: usize, kind: usize, operands: &[Va
             net.apply(Reshape { dims }, &[flat])
         }
         11 | 12 if net.ty(first) == net.ty(last) => net.add(first, last),
+        14 => net.activation(last, ActivationKind::Swish { alpha: 1.0 }),
+        15 => net.apply(Standardize { axes: vec![1, 2], eps: 0.1 }, &[last]),
+        16 => {
+            let kind = ActivationKind::Clip { min: -0.5, max: 1.0 };
+            let bounded = net.activation(last, kind);
+            net.apply(Binary::SUBTRACT, &[last, bounded])
+        }
+        17 => {
+            let turned = net.apply(Permute { axes: vec![1, 0, 2] }, &[last]);
+            let joined = net.apply(Concat { axis: 1 }, &[turned, turned]);
+            net.apply(Permute { axes: vec![1, 0, 2] }, &[joined])
+        }
         _ => net.concat(operands),
     }
 }
 
 /// The name of inputs that hold numbers in 0 ..= 1.
 pub(crate) const PROBABILITY: &str = "probability";
+
+/// The name of inputs that hold numbers above 0, and differentiable.
+pub(crate) const POSITIVE: &str = "positive";
 
 /// What a graph is computed from. All numbers are float32.
 #[derive(Clone)]
@@ -838,8 +857,12 @@ pub(crate) fn draw(graph: &Graph, batch: usize, seed: u64) -> Data {
             _ => {
                 let mut grid: Vec<f32> = (0..len).map(|i| (i as f32 + 0.5) / len as f32).collect();
                 rng.shuffle(&mut grid);
-                let positive = name == PROBABILITY || name.ends_with("running_var");
-                let scale = |x: f32| if positive { x } else { 3.0 * x - 1.4 };
+                let scale = |x: f32| match name {
+                    PROBABILITY => x,
+                    POSITIVE => 0.3 + 2.0 * x,
+                    _ if name.ends_with("running_var") => x,
+                    _ => 3.0 * x - 1.4,
+                };
                 grid.into_iter().map(|x| f64::from(scale(x + 0.01))).collect()
             }
         }
@@ -883,6 +906,15 @@ pub(crate) fn session(graph: &Graph, batch: usize, threads: usize, isa: Isa, dat
         }
     }
     session
+}
+
+/// An output's elements as numbers, in logical order.
+pub(crate) fn output_of(session: &Session, graph: &Graph, output: &Output) -> Result<Vec<f32>, String> {
+    if graph.ty(output.value).dtype == DType::U32 {
+        let places = session.output_u32(&output.name).map_err(|error| error.to_string())?;
+        return Ok(places.into_iter().map(|place| place as f32).collect());
+    }
+    Ok(session.output(&output.name).map_err(|error| error.to_string())?.data)
 }
 
 /// How far float32 may be off on a graph whose values are up to `greatest`. Each term of the sums that lead to a value

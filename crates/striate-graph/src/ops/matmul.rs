@@ -54,11 +54,7 @@ impl Operation for MatMul {
         let (_, a_stack) = matrices("the left side", a, problems)?;
         let (_, b_stack) = matrices("the right side", b, problems)?;
         let (Some([m, _, n]), Some(mut ty)) = (self.extents(a, b), broadcast(&a_stack, &b_stack)) else {
-            problems.push(Problem::Multiply {
-                lhs: a.clone(),
-                rhs: b.clone(),
-                transposed: self.transposed,
-            });
+            problems.push(Problem::Multiply { lhs: a.clone(), rhs: b.clone(), transposed: self.transposed });
             return None;
         };
         ty.dims.extend([m, n]);

@@ -55,7 +55,7 @@ pub enum Coordinates {
     PytorchHalfPixel,
     /// As half pixel, with the middles in one place: m/2·(1 − n/(s·m)) more.
     HalfPixelSymmetric,
-    /// o·(m − 1)/(n − 1); 0 where n = 1
+    /// o·(m − 1)/(s·m − 1), where s·m is n without a scale; 0 where s·m = 1
     AlignCorners,
     /// o/s
     Asymmetric,
