@@ -41,11 +41,19 @@ impl Parameters {
     /// What a graph's parameters start as. Each is drawn from a stream of its own, keyed by the seed and its
     /// name, so that adding a layer leaves the others' values alone.
     pub fn init(graph: &Graph, seed: u64) -> Self {
-        let draw = |(node, parameter, _): (&striate_graph::Node, &striate_graph::ops::Parameter, _)| {
-            let mut rng = Rng::new(seed, Purpose::Init, fnv1a(&node.name), 0);
-            (node.name.clone(), sample(parameter.init, &parameter.dims, &mut rng))
-        };
-        Self(graph.parameters().map(draw).collect())
+        let mut parameters = Self::default();
+        parameters.complete(graph, seed);
+        parameters
+    }
+
+    /// Adds what the graph has and these lack, as [`Parameters::init`] would.
+    pub fn complete(&mut self, graph: &Graph, seed: u64) {
+        for (node, parameter, _) in graph.parameters() {
+            self.0.entry(node.name.clone()).or_insert_with(|| {
+                let mut rng = Rng::new(seed, Purpose::Init, fnv1a(&node.name), 0);
+                sample(parameter.init, &parameter.dims, &mut rng)
+            });
+        }
     }
 
     /// A tensor by name.

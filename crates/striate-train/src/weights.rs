@@ -87,7 +87,7 @@ pub fn adopt(
             _ => report.unused.push(theirs),
         }
     }
-    let mut parameters = Parameters::init(graph, 0);
+    let mut parameters = Parameters::default();
     for (node, parameter, _) in graph.parameters() {
         let Some(tensor) = given.shift_remove(&node.name) else {
             report.missing.push(node.name.clone());
@@ -101,6 +101,7 @@ pub fn adopt(
             report.mismatched.push(Mismatch { name: node.name.clone(), expected, found });
         }
     }
+    parameters.complete(graph, 0);
     report.unexpected.extend(given.into_keys());
     (parameters, report)
 }

@@ -67,3 +67,16 @@ pub(crate) fn halve(path: &Path) {
     let bytes = fs::read(path).unwrap();
     fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
 }
+
+/// Writes parameters of a network of the zoo as another program would, names changed by `rename`.
+pub(crate) fn weights(path: &Path, network: &str, classes: usize, rename: impl Fn(&str) -> String) {
+    use striate::interop::{Tensor, TensorFile};
+    let options = striate::zoo::Options { classes: Some(classes), ..Default::default() };
+    let graph = striate::zoo::build_with(network, &options).unwrap();
+    let mut file = TensorFile::default();
+    for (name, tensor) in striate::engine::Parameters::init(&graph, 1).0 {
+        file.tensors.insert(rename(&name), Tensor::new(tensor.dims, tensor.data));
+    }
+    file.tensors.insert(rename("bn1.num_batches_tracked"), Tensor::new([], [0.0]));
+    file.write(path).unwrap();
+}

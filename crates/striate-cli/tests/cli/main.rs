@@ -3,6 +3,7 @@
 mod bench;
 mod files;
 mod help;
+mod import;
 mod killed;
 mod plan;
 mod summary;

@@ -179,3 +179,25 @@ fn arrays_and_parameters_that_do_not_fit_are_told() {
     assert_contains(&fails(1, &[MODEL]), &["not a .npy file but text", "numpy.save"]);
     assert!(!dir.path().join("y.npy").exists());
 }
+
+#[test]
+fn archives_go_in_and_out_by_name() {
+    use striate::interop::{Tensor, npz};
+    let dir = trained();
+    let pixels: Vec<f32> = image(1, 1).into_iter().map(|pixel| f32::from(pixel) / 255.0).collect();
+    let x = Tensor::new([1, 1, 8, 8], pixels.clone());
+    save(&dir.path().join("x.npy"), "1, 1, 8, 8", pixels);
+    let [named, two] = ["x.npz", "two.npz"].map(|name| dir.path().join(name));
+    npz::write(&named, [("anything", &x)]).unwrap();
+    npz::write(&two, [("image", &x), ("more", &x)]).unwrap();
+    let outcome = json(dir.path(), &["run", MODEL, "--input", "x.npz", "--output", "y.npz"]);
+    assert_eq!(outcome["outputs"], serde_json::json!({"main": [1, 3]}));
+    let archive = npz::read(dir.path().join("y.npz")).unwrap();
+    json(dir.path(), &["run", MODEL, "--input", "x.npy", "--output", "y.npy"]);
+    assert_eq!((archive.len(), &archive["main"].data), (1, &load(&dir.path().join("y.npy"))));
+
+    let run = |input: &str| fails(dir.path(), 1, &["run", MODEL, "--input", input, "--output", "z.npz"]);
+    assert_contains(&run("two.npz"), &["two.npz", "takes no 'more'"]);
+    npz::write(&two, [("a", &x), ("b", &x)]).unwrap();
+    assert_contains(&run("two.npz"), &["no array 'image'", "this one has a, b"]);
+}
