@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 use striate::engine::Session;
+use striate::graph::DType;
 use striate::interop::onnx::{self, Constant, Data, ImportOptions, Imported, Kind, OnnxError, OutputSource};
 use striate::prelude::*;
 
@@ -225,12 +226,18 @@ fn compute(imported: &Imported, given: &[(String, Constant)], batch: usize) -> R
 fn output(session: &Session, name: &str) -> Result<(Vec<usize>, Vec<f64>), String> {
     let graph = session.plan().graph();
     let output = graph.outputs().iter().find(|output| output.name == name).ok_or("the output is gone")?;
-    let batched = graph.ty(output.value).batched;
-    let Tensor { mut dims, data } = session.output(name).map_err(|error| error.to_string())?;
-    if !batched {
+    let ty = graph.ty(output.value);
+    let (mut dims, data): (Vec<usize>, Vec<f64>) = if ty.dtype == DType::U32 {
+        let (dims, data) = session.output_u32(name).map_err(|error| error.to_string())?;
+        (dims, data.into_iter().map(f64::from).collect())
+    } else {
+        let Tensor { dims, data } = session.output(name).map_err(|error| error.to_string())?;
+        (dims, data.into_iter().map(f64::from).collect())
+    };
+    if !ty.batched {
         dims.insert(0, 1);
     }
-    Ok((dims, data.into_iter().map(f64::from).collect()))
+    Ok((dims, data))
 }
 
 fn numbers(tensor: &Constant) -> Vec<f64> {
