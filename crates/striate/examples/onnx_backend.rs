@@ -83,12 +83,15 @@ fn main() -> ExitCode {
 }
 
 fn list(passing: &[String]) -> String {
-    let about = "# Backend tests of ONNX 1.19.0 that must pass; written by the example onnx_backend --write.\n";
+    let about =
+        "# Backend tests of ONNX 1.19.0 that must pass; written by the example onnx_backend --write.\n";
     passing.iter().fold(about.into(), |text, name| text + name + "\n")
 }
 
 fn grouped(left_out: &BTreeMap<String, Vec<String>>) -> String {
-    let mut text = String::from("# Backend tests of ONNX 1.19.0 that do not pass, under why; written by the example onnx_backend --write.\n");
+    let mut text = String::from(
+        "# Backend tests of ONNX 1.19.0 that do not pass, under why; written by the example onnx_backend --write.\n",
+    );
     for (reason, tests) in left_out {
         let _ = writeln!(text, "\n# {reason}");
         tests.iter().for_each(|test| {
@@ -142,8 +145,12 @@ fn tensors(set: &Path, what: &str) -> Result<Vec<Constant>, String> {
 
 /// Reads the model with some inputs left to the session: the first float input with those of its shape, that input
 /// alone, or none.
-fn import(model: &[u8], inputs: &[(String, Constant)]) -> Result<(Imported, Vec<(String, Constant)>), String> {
-    let is_float = |(_, tensor): &&(String, Constant)| tensor.kind == Kind::Float && !tensor.dims.contains(&0);
+fn import(
+    model: &[u8],
+    inputs: &[(String, Constant)],
+) -> Result<(Imported, Vec<(String, Constant)>), String> {
+    let is_float =
+        |(_, tensor): &&(String, Constant)| tensor.kind == Kind::Float && !tensor.dims.contains(&0);
     let first = inputs.iter().find(is_float);
     let like_first: Vec<&(String, Constant)> = inputs
         .iter()
@@ -228,7 +235,9 @@ fn output(session: &Session, name: &str) -> Result<(Vec<usize>, Vec<f64>), Strin
     let output = graph.outputs().iter().find(|output| output.name == name).ok_or("the output is gone")?;
     let ty = graph.ty(output.value);
     let (mut dims, data): (Vec<usize>, Vec<f64>) = if ty.dtype == DType::U32 {
-        let (dims, data) = session.output_u32(name).map_err(|error| error.to_string())?;
+        let data = session.output_u32(name).map_err(|error| error.to_string())?;
+        let batch = ty.batched.then_some(session.plan().options().batch);
+        let dims = batch.into_iter().chain(ty.dims.iter().copied()).collect();
         (dims, data.into_iter().map(f64::from).collect())
     } else {
         let Tensor { dims, data } = session.output(name).map_err(|error| error.to_string())?;
@@ -263,9 +272,10 @@ fn compare(found: &[f64], wanted: &[f64]) -> Result<(), String> {
     };
     let wrong = found.iter().zip(wanted).filter(|(found, wanted)| far((found, wanted))).count();
     match found.iter().zip(wanted).find(|(found, wanted)| far((found, wanted))) {
-        Some((first, right)) => {
-            Err(format!("{wrong} of {} elements are wrong, the first {first} in place of {right}", found.len()))
-        }
+        Some((first, right)) => Err(format!(
+            "{wrong} of {} elements are wrong, the first {first} in place of {right}",
+            found.len()
+        )),
         None => Ok(()),
     }
 }

@@ -115,6 +115,14 @@ impl<'a> Call<'_, 'a> {
         self.importer.parameter(source, form, kind, || convert(&constant))
     }
 
+    /// Numbers that follow from the network's shapes: a parameter that training leaves alone.
+    pub(super) fn buffer(&mut self, part: &str, constant: Constant) -> Result<Value, Problem> {
+        let base = self.base();
+        let base = if base.is_empty() { part.to_string() } else { format!("{base}.{part}") };
+        let name = self.importer.name(&base);
+        self.importer.parameter(&name, "", (Role::Statistic, Init::ZEROS), || constant)
+    }
+
     /// A scalar that never changes.
     pub(super) fn scalar(&mut self, value: f32) -> Result<Value, Problem> {
         self.push(striate_graph::ops::Constant { value }, &[])

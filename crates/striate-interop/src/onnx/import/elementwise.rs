@@ -143,6 +143,7 @@ pub(super) fn cast(call: &mut Call<'_, '_>) -> Read {
             let value = negate(call, equal)?;
             call.give(value, Tensor { kind: Kind::Bool, ..src })
         }
+        (Kind::Int { bits: 8 | 16, .. }, Kind::Float) => Ok(vec![Known::Tensor(Tensor { kind: to, ..src })]),
         (Kind::Bool, Kind::Int { .. }) => Ok(vec![Known::Tensor(Tensor { kind: to, ..src })]),
         _ => Err(Problem::Unsupported("making whole numbers of floats while the network runs".into())),
     }
@@ -228,6 +229,10 @@ fn two(call: &mut Call<'_, '_>) -> Result<[Tensor; 2], Problem> {
 
 fn binary(call: &mut Call<'_, '_>, kind: BinaryKind) -> Read {
     let [a, b] = two(call)?;
+    if matches!(a.kind, Kind::Int { .. }) {
+        // Sums would have to wrap and quotients to be cut.
+        return Err(Problem::Unsupported("arithmetic on whole numbers while the network runs".into()));
+    }
     let value = call.push(Binary { kind }, &[a.value, b.value])?;
     call.give(value, a)
 }

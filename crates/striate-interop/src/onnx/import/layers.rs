@@ -66,8 +66,7 @@ fn weights(call: &Call<'_, '_>) -> Result<Rc<Constant>, Problem> {
         return Err(Problem::NotFloat { what: "weights" });
     }
     match weights.dims.len() {
-        3 | 4 if weights.len() > 0 => Ok(weights),
-        5 => Err(Problem::Unsupported("three-dimensional convolution is not supported".into())),
+        3..=5 if weights.len() > 0 => Ok(weights),
         _ => Err(wrong("kernel_shape", format!("does not go with weights {:?}", weights.dims))),
     }
 }
@@ -80,11 +79,11 @@ fn flat(weights: &Constant) -> Constant {
     }
 }
 
-fn square(padding: &[[usize; 2]]) -> Padding {
+pub(super) fn square(padding: &[[usize; 2]]) -> Padding {
     Padding { top: padding[0][0], bottom: padding[0][1], left: padding[1][0], right: padding[1][1] }
 }
 
-fn pair(values: &[usize]) -> [usize; 2] {
+pub(super) fn pair(values: &[usize]) -> [usize; 2] {
     [values[0], values[1]]
 }
 
@@ -92,6 +91,9 @@ pub(super) fn conv(call: &mut Call<'_, '_>) -> Read {
     let weights = weights(call)?;
     let src = call.tensor(0)?;
     let src = call.with_batch(src)?;
+    if weights.dims.len() == 5 {
+        return super::deep::conv(call, src, &weights);
+    }
     let (map, spatial_rank) = lift(call, src)?;
     if spatial_rank != weights.dims.len() - 2 {
         let dims = call.own_dims(src);
@@ -134,7 +136,7 @@ fn own_padding(call: &Call<'_, '_>, map: Value) -> Option<(Value, Padding, PadMo
     (alone && pad.channels == [0; 2]).then(|| (call.producer(map).inputs[0], pad.padding, pad.mode))
 }
 
-fn group(call: &Call<'_, '_>) -> Result<usize, Problem> {
+pub(super) fn group(call: &Call<'_, '_>) -> Result<usize, Problem> {
     let group = call.attributes().int("group", 1)?;
     usize::try_from(group).map_err(|_| wrong("group", format!("is {group}")))
 }
@@ -143,6 +145,9 @@ pub(super) fn conv_transpose(call: &mut Call<'_, '_>) -> Read {
     let weights = weights(call)?;
     let src = call.tensor(0)?;
     let src = call.with_batch(src)?;
+    if weights.dims.len() == 5 {
+        return super::deep::conv_transpose(call, src, &weights);
+    }
     let (map, spatial_rank) = lift(call, src)?;
     let sizes = call.own_dims(src)[1..].to_vec();
     if spatial_rank != weights.dims.len() - 2 {
@@ -333,9 +338,7 @@ pub(crate) fn complement(value: f32) -> f32 {
 pub(super) fn batch_norm(call: &mut Call<'_, '_>) -> Read {
     let attributes = call.attributes();
     if attributes.int("training_mode", 0)? != 0 {
-        return Err(Problem::Unsupported(
-            "a batch norm that normalises by its own batch (training_mode)".into(),
-        ));
+        return batch_norm_of_batch(call);
     }
     if attributes.int("spatial", 1)? != 1 {
         return Err(Problem::Unsupported(
@@ -366,6 +369,44 @@ pub(super) fn batch_norm(call: &mut Call<'_, '_>) -> Read {
     call.give(value, src)
 }
 
+/// A batch norm that normalises by its own batch, which is then part of the values: y, and the running mean and
+/// variance moved towards the batch's.
+fn batch_norm_of_batch(call: &mut Call<'_, '_>) -> Read {
+    let (eps, kept) = (call.attributes().float("epsilon", 1e-5)?, call.attributes().float("momentum", 0.9)?);
+    let src = call.tensor(0)?;
+    let src = call.without_batch(src)?;
+    let ty = call.importer.graph.ty(src.value).clone();
+    let axes: Vec<usize> = (0..ty.dims.len()).filter(|axis| *axis != 1).collect();
+    let mut dims = vec![1; ty.dims.len()];
+    dims[1] = ty.dims[1];
+    let seen = |call: &mut Call<'_, '_>, index, kind| {
+        call.weight(index, "channels", kind, |constant| constant.reshaped(dims.clone()))
+    };
+    let (scale, shift) = (seen(call, 1, SCALE)?, seen(call, 2, SHIFT)?);
+    let normal = call.push(Standardize { axes, eps }, &[src.value])?;
+    let scaled = call.push(Binary::MULTIPLY, &[normal, scale])?;
+    let y = call.push(Binary::ADD, &[scaled, shift])?;
+    let mut outputs = vec![Known::Tensor(Tensor { value: y, ..src })];
+    if call.node.outputs.len() > 1 {
+        let mean_to = |call: &mut Call<'_, '_>, value| {
+            call.push(striate_graph::ops::Reduce::mean_to(ty.with_dims(dims.clone())), &[value])
+        };
+        let mean = mean_to(call, src.value)?;
+        let centred = call.push(Binary::SUBTRACT, &[src.value, mean])?;
+        let square = call.push(Binary::MULTIPLY, &[centred, centred])?;
+        let variance = mean_to(call, square)?;
+        for (index, of_batch, init) in [(3, mean, Init::ZEROS), (4, variance, Init::ONES)] {
+            let running = seen(call, index, (Role::Statistic, init))?;
+            let running = call.push(Scale { factor: kept }, &[running])?;
+            let moved = call.push(Scale { factor: complement(kept) }, &[of_batch])?;
+            let sum = call.push(Binary::ADD, &[running, moved])?;
+            let value = call.reshape(sum, vec![ty.dims[1]])?;
+            outputs.push(Known::Tensor(Tensor { value, ..src }));
+        }
+    }
+    Ok(outputs)
+}
+
 /// A vector for the channels, seen with dimensions of 1 behind it.
 fn per_channel(
     call: &mut Call<'_, '_>,
@@ -389,8 +430,8 @@ pub(super) fn instance_norm(call: &mut Call<'_, '_>) -> Read {
         return Err(Problem::Unsupported("instance normalisation without a map".into()));
     }
     let eps = call.attributes().float("epsilon", 1e-5)?;
-    let value = call.push(Standardize { axes: (1..rank).collect(), eps }, &[src.value])?;
     let (scale, shift) = (per_channel(call, 1, rank, SCALE)?, per_channel(call, 2, rank, SHIFT)?);
+    let value = call.push(Standardize { axes: (1..rank).collect(), eps }, &[src.value])?;
     let value = call.push(Binary::MULTIPLY, &[value, scale])?;
     let value = call.push(Binary::ADD, &[value, shift])?;
     call.give(value, src)

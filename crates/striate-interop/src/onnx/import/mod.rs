@@ -6,9 +6,11 @@
 //! ONNX's first axis is the batch, which Striate's types leave out: a value is [`Tensor`], with or without it.
 
 mod call;
+mod deep;
 mod elementwise;
 mod layers;
 mod pooling;
+mod resizing;
 mod rules;
 mod shapes;
 
@@ -155,7 +157,7 @@ pub(crate) fn import(
     let first = run(Batch::Open);
     let mixes = |problem: &NodeProblem| matches!(problem.problem, Problem::MixesImages);
     let imported = match first {
-        // A network for a batch of a given size may do with it what it likes: then that is one image.
+        // Then it is read for the batch size that it says, or one image, as if that were all axes of an image.
         Err(errors) if errors.problems.iter().any(mixes) => run(Batch::Absent).map_err(|_| errors),
         other => other,
     };
@@ -332,7 +334,8 @@ impl<'a> Importer<'a> {
 
     fn input(&mut self, info: &ValueInfo, first: bool) -> Result<Tensor, Problem> {
         let kind = kind(info.data_type.ok_or(Problem::NoTensor)?)?;
-        if kind != Kind::Float {
+        // Whole numbers that floats hold exactly, as pictures have them.
+        if !matches!(kind, Kind::Float | Kind::Bool | Kind::Int { bits: 8 | 16, .. }) {
             return Err(Problem::NotFloat { what: "the elements of an input" });
         }
         let shape = info.shape.as_ref().ok_or(Problem::NoShape)?;
@@ -340,11 +343,16 @@ impl<'a> Importer<'a> {
             Dim::Known(size) => usize::try_from(*size).ok().filter(|size| *size > 0),
             Dim::Symbol(_) => None,
         };
-        let sizes: Vec<Option<usize>> = shape.iter().map(size).collect();
+        let mut sizes: Vec<Option<usize>> = shape.iter().map(size).collect();
         // A vector is one image's features, and there is no image without dimensions.
         let has_batch = self.batch != Batch::Absent && sizes.len() > 1;
+        if let (Batch::Absent, Some(first @ None)) = (self.batch, sizes.first_mut()) {
+            *first = Some(1);
+        }
         let own = if has_batch { &sizes[1..] } else { &sizes[..] };
-        let wish = if first { self.options.input.as_deref() } else { None };
+        let wish = if first { self.options.input.clone() } else { None };
+        // One image of a network that would mix several.
+        let wish = wish.map(|wish| if wish.len() + 1 == own.len() { [vec![1], wish].concat() } else { wish });
         let told = |dims: &[Option<usize>]| {
             let text = |dim: &Option<usize>| dim.map_or("?".into(), |size| size.to_string());
             dims.iter().map(text).collect::<Vec<_>>().join("×")
@@ -352,12 +360,12 @@ impl<'a> Importer<'a> {
         let dims: Vec<usize> = match wish {
             Some(wish) => {
                 let fits = wish.len() == own.len()
-                    && own.iter().zip(wish).all(|(own, wish)| own.is_none_or(|own| own == *wish));
+                    && own.iter().zip(&wish).all(|(own, wish)| own.is_none_or(|own| own == *wish));
                 let found = told(&wish.iter().copied().map(Some).collect::<Vec<_>>());
                 if !fits {
                     return Err(Problem::InputShape { expected: told(own), found });
                 }
-                wish.to_vec()
+                wish
             }
             None => own
                 .iter()

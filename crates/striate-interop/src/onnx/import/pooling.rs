@@ -1,13 +1,14 @@
 //! Windows over maps, and pooling. Maps of one or three dimensions are seen as maps of two.
 
 use super::super::attributes::wrong;
+use super::super::constant::Constant;
 use super::super::error::Problem;
 use super::Tensor;
 use super::call::{Call, Read};
 use striate_graph::Value;
 use striate_graph::ops::{
-    Activation, ActivationKind, AvgPool2d, Binary, BinaryKind, GlobalPool, MaxPool2d, Padding, PoolKind,
-    Scale,
+    Activation, ActivationKind, AvgPool2d, Binary, BinaryKind, GlobalPool, MaxPool2d, PadAxis, PadMode,
+    Padding, PoolKind, Scale, Slice, Window,
 };
 
 /// The longest side of a window or of padding: longer ones are mistakes.
@@ -99,6 +100,12 @@ impl Spatial {
         }
     }
 
+    /// Whether there is no kernel for it: taps that are apart, or more padding than half the window.
+    fn is_unusual(&self) -> bool {
+        self.dilations.iter().any(|dilation| *dilation != 1)
+            || self.pads.iter().zip(&self.kernel).any(|(pads, size)| pads[0].max(pads[1]) > size / 2)
+    }
+
     fn axes(&self, axes: [usize; 2]) -> Self {
         let pick = |list: &[usize]| axes.map(|axis| list[axis]).to_vec();
         Self {
@@ -154,6 +161,88 @@ fn pool(
     lower(call, value, rank)
 }
 
+/// What is taken of a window.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    Maximum,
+    Mean { count_include_pad: bool },
+}
+
+/// The most taps of a window that is pooled slice by slice.
+const MAX_TAPS: usize = 64;
+
+/// Pools a map axis by axis: the slices that each tap of the window reads are combined.
+fn by_slices(call: &mut Call<'_, '_>, map: Value, spatial: &Spatial, of: Of) -> Result<Value, Problem> {
+    let mut value = map;
+    for at in 0..2 {
+        let axis = at + 1;
+        let (size, stride, dilation, pad) =
+            (spatial.kernel[at], spatial.strides[at], spatial.dilations[at], spatial.pads[at]);
+        let window = Window { size, stride, dilation, pad, ceil: spatial.ceil };
+        let from = call.importer.graph.ty(value).dims[axis];
+        let positive = size > 0 && stride > 0 && dilation > 0;
+        let outputs = window.output(from).filter(|outputs| positive && *outputs > 0 && size <= MAX_TAPS);
+        let Some(outputs) = outputs else {
+            let text =
+                format!("pooling {from} elements by a window of {size}, {dilation} apart, padded by {pad:?}");
+            return Err(Problem::Unsupported(text));
+        };
+        if (size, stride, pad) == (1, 1, [0; 2]) {
+            continue;
+        }
+        let last = (outputs - 1) * stride + window.span();
+        let pads = [pad[0], last.saturating_sub(from + pad[0])];
+        if pads != [0; 2] {
+            let border = if of == Of::Maximum { f32::MIN } else { 0.0 };
+            let op = PadAxis { axis, pads, mode: PadMode::Zeros, value: border };
+            value = call.push(op, &[value])?;
+        }
+        let mut combined = None;
+        for tap in 0..size {
+            let start = tap * dilation;
+            let end = start + (outputs - 1) * stride + 1;
+            let slice = call.push(Slice { axis, start, end, step: stride }, &[value])?;
+            let kind = if of == Of::Maximum { BinaryKind::Maximum } else { BinaryKind::Add };
+            combined = Some(match combined {
+                None => slice,
+                Some(before) => call.push(Binary { kind }, &[before, slice])?,
+            });
+        }
+        value = combined.unwrap_or(value);
+        if let Of::Mean { count_include_pad } = of {
+            value = shares(call, value, axis, window, from, outputs, count_include_pad)?;
+        }
+    }
+    Ok(value)
+}
+
+/// Divides sums by how many of a window's taps count.
+fn shares(
+    call: &mut Call<'_, '_>,
+    sums: Value,
+    axis: usize,
+    window: Window,
+    from: usize,
+    outputs: usize,
+    count_include_pad: bool,
+) -> Result<Value, Problem> {
+    let [before, behind] = window.pad;
+    let counted = if count_include_pad { 0..before + from + behind } else { before..before + from };
+    let count = |output: usize| {
+        let taps = (0..window.size).map(|tap| output * window.stride + tap * window.dilation);
+        taps.filter(|at| counted.contains(at)).count().max(1) as f32
+    };
+    let counts: Vec<f32> = (0..outputs).map(count).collect();
+    if counts.iter().all(|count| *count == counts[0]) {
+        return call.push(Scale { factor: 1.0 / counts[0] }, &[sums]);
+    }
+    let mut dims = vec![1; 3];
+    dims[axis] = outputs;
+    let shares = counts.into_iter().map(|count| 1.0 / count).collect();
+    let shares = call.buffer("share", Constant::floats(dims, shares))?;
+    call.push(Binary::MULTIPLY, &[sums, shares])
+}
+
 fn padding(pads: &[[usize; 2]]) -> Padding {
     Padding { top: pads[0][0], bottom: pads[0][1], left: pads[1][0], right: pads[1][1] }
 }
@@ -166,6 +255,9 @@ pub(super) fn max_pool(call: &mut Call<'_, '_>) -> Read {
     let src = call.tensor(0)?;
     let src = call.with_batch(src)?;
     let value = pool(call, src, |call, map, spatial| {
+        if spatial.is_unusual() {
+            return by_slices(call, map, spatial, Of::Maximum);
+        }
         let pool = MaxPool2d {
             kernel: pair(&spatial.kernel),
             stride: pair(&spatial.strides),
@@ -184,6 +276,9 @@ fn average(
     spatial: &Spatial,
     count_include_pad: bool,
 ) -> Result<Value, Problem> {
+    if spatial.is_unusual() {
+        return by_slices(call, map, spatial, Of::Mean { count_include_pad });
+    }
     let pool = AvgPool2d {
         kernel: pair(&spatial.kernel),
         stride: pair(&spatial.strides),

@@ -3,7 +3,7 @@
 
 use super::super::fold::{self, Fold, Folded};
 use super::call::{Call, Read};
-use super::{elementwise as e, layers as l, pooling as p, shapes as s};
+use super::{elementwise as e, layers as l, pooling as p, resizing as r, shapes as s};
 
 /// The oldest version of ONNX's operators that is read.
 pub const OLDEST: i64 = 6;
@@ -129,8 +129,8 @@ const ROWS: &[Row] = &[
     both("Pad", 1, s::pad, fold::pad),
     layer("DepthToSpace", 1, s::depth_to_space),
     layer("SpaceToDepth", 1, s::space_to_depth),
-    layer("Upsample", 7, s::upsample),
-    layer("Resize", 10, s::resize),
+    layer("Upsample", 7, r::upsample),
+    layer("Resize", 10, r::resize),
     // sums and extremes along axes
     both("ReduceSum", 1, s::reduce_sum, fold::reduce_sum),
     both("ReduceMean", 1, s::reduce_mean, fold::reduce_mean),

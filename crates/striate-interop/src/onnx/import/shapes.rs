@@ -9,13 +9,12 @@ use super::{Batch, Known, Tensor};
 use std::rc::Rc;
 use striate_graph::Value;
 use striate_graph::ops::{
-    ArgMax, Concat, Coordinates, DepthToSpace, Expand, Flip, Fold, FoldKind, GlobalPool, Pad, PadAxis,
-    PadMode, Padding, Permute, Reduce, Resize, ResizeMode, Rounding, Slice, Softmax, SpaceToDepth, Tile,
-    Upsample, UpsampleMode,
+    ArgMax, Concat, DepthToSpace, Expand, Flip, Fold, FoldKind, GlobalPool, Pad, PadAxis, PadMode, Padding,
+    Permute, Reduce, Slice, Softmax, SpaceToDepth, Tile,
 };
 
 /// Dimensions as messages tell them.
-fn told(dims: &[Int]) -> String {
+pub(super) fn told(dims: &[Int]) -> String {
     let text = |dim: &Int| match dim {
         Int::Known(size) => size.to_string(),
         Int::Batch(1) => "N".into(),
@@ -560,153 +559,4 @@ pub(super) fn arg_max(call: &mut Call<'_, '_>) -> Read {
 
 pub(super) fn arg_min(call: &mut Call<'_, '_>) -> Read {
     arg(call, true)
-}
-
-/// What an axis is resized to: its size, and the factor where that is what the file gives.
-type Target = (usize, Option<f32>);
-
-/// Sizes from factors: rounded down.
-fn by_factors(factors: &[f32], dims: &[Int], sizes: &[usize]) -> Result<Vec<Target>, Problem> {
-    if factors.len() != dims.len() {
-        return Err(wrong("scales", format!("has {} numbers for {}", factors.len(), told(dims))));
-    }
-    let target = |(factor, size): (&f32, &usize)| {
-        let to = (f64::from(*factor) * *size as f64).floor();
-        (to as usize, (*factor != 1.0).then_some(*factor))
-    };
-    Ok(factors.iter().zip(sizes).map(target).collect())
-}
-
-pub(super) fn resize(call: &mut Call<'_, '_>) -> Read {
-    let attributes = call.attributes();
-    let old = call.version() < 11;
-    let (scales_at, sizes_at) = if old { (1, usize::MAX) } else { (2, 3) };
-    let linear = matches!(attributes.text("mode", "nearest")?, "linear" | "bilinear");
-    let coordinates = match attributes.text("coordinate_transformation_mode", "half_pixel")? {
-        _ if old => Coordinates::Asymmetric,
-        "half_pixel" => Coordinates::HalfPixel,
-        "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
-        "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
-        "align_corners" => Coordinates::AlignCorners,
-        "asymmetric" => Coordinates::Asymmetric,
-        other => return Err(Problem::Unsupported(format!("resizing with coordinates '{other}'"))),
-    };
-    if attributes.int("antialias", 0)? != 0 {
-        return Err(Problem::Unsupported("resizing with antialiasing".into()));
-    }
-    let mode = match attributes.text("mode", "nearest")? {
-        "nearest" => ResizeMode::Nearest(match attributes.text("nearest_mode", "round_prefer_floor")? {
-            _ if old => Rounding::Down,
-            "round_prefer_floor" => Rounding::HalfDown,
-            "round_prefer_ceil" => Rounding::HalfUp,
-            "floor" => Rounding::Down,
-            "ceil" => Rounding::Up,
-            other => return Err(wrong("nearest_mode", format!("is {other}"))),
-        }),
-        "cubic" => ResizeMode::Cubic {
-            a: attributes.float("cubic_coeff_a", -0.75)?,
-            exclude_outside: attributes.int("exclude_outside", 0)? != 0,
-        },
-        _ if linear => ResizeMode::Linear,
-        other => return Err(wrong("mode", format!("is {other}"))),
-    };
-    let src = call.tensor(0)?;
-    let src = if src.has_batch { src } else { call.with_batch(src).unwrap_or(src) };
-    let rank = call.rank(src);
-    let dims = call.dims(src);
-    // The batch counts as one: it keeps its size.
-    let sizes: Vec<usize> =
-        dims.iter().map(|dim| dim.known().and_then(|n| usize::try_from(n).ok()).unwrap_or(1)).collect();
-    let axes = match attributes.ints("axes")? {
-        Some(axes) => axes.iter().map(|axis| fold::axis(*axis, rank)).collect::<Result<Vec<usize>, _>>()?,
-        None => (0..rank).collect(),
-    };
-    let of_axes: Vec<usize> = axes.iter().map(|axis| sizes[*axis]).collect();
-    let named: Vec<Int> = axes.iter().map(|axis| dims[*axis]).collect();
-    let scales = match attributes.floats("scales")? {
-        Some(scales) => Some(scales.to_vec()),
-        None => call.floats(scales_at, "the scales")?.filter(|scales| !scales.is_empty()),
-    };
-    let targets = match (scales, call.constant(sizes_at, "the sizes")?) {
-        (Some(scales), _) => by_factors(&scales, &named, &of_axes)?,
-        (None, Some(wanted)) => by_sizes(call, &wanted.data, &of_axes)?,
-        (None, None) => return Err(Problem::NoAttribute { name: "scales" }),
-    };
-    let mut changes = Vec::new();
-    for (axis, (size, scale)) in axes.iter().zip(targets) {
-        let changed = size != sizes[*axis] || scale.is_some();
-        match axis.checked_sub(usize::from(src.has_batch)) {
-            Some(axis) if changed => changes.push((axis, size, scale)),
-            None if changed => return Err(Problem::MixesImages),
-            _ => {}
-        }
-    }
-    let value = resized(call, src, mode, coordinates, &changes)?;
-    call.give(value, src)
-}
-
-/// The targets that sizes are, under the policy of how their ratio is kept.
-fn by_sizes(call: &Call<'_, '_>, wanted: &Data, sizes: &[usize]) -> Result<Vec<Target>, Problem> {
-    let Data::Ints(wanted) = wanted else { return Err(Problem::NotInt { what: "the sizes" }) };
-    if wanted.len() != sizes.len() {
-        return Err(wrong("sizes", format!("has {} numbers for {} axes", wanted.len(), sizes.len())));
-    }
-    let target = |(int, size): (&Int, &usize)| match int {
-        Int::Batch(1) => Ok(*size),
-        Int::Known(size) => usize::try_from(*size).map_err(|_| wrong("sizes", format!("is {size}"))),
-        Int::Batch(_) => Err(Problem::MixesImages),
-    };
-    let wanted = wanted.iter().zip(sizes).map(target).collect::<Result<Vec<usize>, _>>()?;
-    let ratios = wanted.iter().zip(sizes).map(|(to, from)| *to as f64 / *from as f64);
-    let ratio = match call.attributes().text("keep_aspect_ratio_policy", "stretch")? {
-        "stretch" => None,
-        "not_larger" => ratios.reduce(f64::min),
-        "not_smaller" => ratios.reduce(f64::max),
-        other => return Err(wrong("keep_aspect_ratio_policy", format!("is {other}"))),
-    };
-    let Some(ratio) = ratio else { return Ok(wanted.into_iter().map(|size| (size, None)).collect()) };
-    let size = |from: &usize| ((ratio * *from as f64).round() as usize, Some(ratio as f32));
-    Ok(sizes.iter().map(size).collect())
-}
-
-/// Resizes axes one after another; maps for which there is one kernel at once.
-fn resized(
-    call: &mut Call<'_, '_>,
-    src: Tensor,
-    mode: ResizeMode,
-    coordinates: Coordinates,
-    changes: &[(usize, usize, Option<f32>)],
-) -> Result<Value, Problem> {
-    let own = call.own_dims(src);
-    let exact = changes
-        .iter()
-        .all(|(axis, size, scale)| scale.is_none_or(|scale| scale * own[*axis] as f32 == *size as f32));
-    let at_once = match (mode, coordinates) {
-        (ResizeMode::Nearest(Rounding::Down), Coordinates::Asymmetric) => Some(UpsampleMode::Nearest),
-        (ResizeMode::Linear, Coordinates::HalfPixel) => Some(UpsampleMode::Bilinear { align_corners: false }),
-        (ResizeMode::Linear, Coordinates::AlignCorners) => {
-            Some(UpsampleMode::Bilinear { align_corners: true })
-        }
-        _ => None,
-    };
-    if let (Some(mode), [_, height, width], true) = (at_once, own.as_slice(), src.has_batch)
-        && exact
-        && !changes.is_empty()
-        && changes.iter().all(|(axis, ..)| *axis > 0)
-    {
-        let size = |axis, own| changes.iter().find(|(at, ..)| *at == axis).map_or(own, |(_, size, _)| *size);
-        let size = [size(1, *height), size(2, *width)];
-        return call.push(Upsample { size, mode }, &[src.value]);
-    }
-    let mut value = src.value;
-    for (axis, size, scale) in changes {
-        let resize = Resize { axis: *axis, size: *size, scale: *scale, mode, coordinates };
-        value = call.push(resize, &[value])?;
-    }
-    Ok(value)
-}
-
-/// Upsampling by factors, in versions 7 to 9: as Resize of version 10.
-pub(super) fn upsample(call: &mut Call<'_, '_>) -> Read {
-    resize(call)
 }
