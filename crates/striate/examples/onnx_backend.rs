@@ -144,7 +144,7 @@ fn tensors(set: &Path, what: &str) -> Result<Vec<Constant>, String> {
 }
 
 /// Reads the model with some inputs left to the session: the first float input with those of its shape, that input
-/// alone, or none.
+/// alone, none, or all.
 fn import(
     model: &[u8],
     inputs: &[(String, Constant)],
@@ -158,7 +158,7 @@ fn import(
         .filter(|(_, tensor)| first.is_some_and(|(_, first)| first.dims == tensor.dims))
         .collect();
     let mut reason = None;
-    for left in [like_first, first.into_iter().collect(), vec![]] {
+    for left in [like_first, first.into_iter().collect(), vec![], inputs.iter().collect()] {
         let is_left = |name: &str| left.iter().any(|(other, _)| other == name);
         let bound = inputs.iter().filter(|(name, _)| !is_left(name)).cloned().collect();
         let options = ImportOptions { bound, ..ImportOptions::default() };
@@ -222,8 +222,8 @@ fn compute(imported: &Imported, given: &[(String, Constant)], batch: usize) -> R
     session.load(&Parameters(parameters.collect())).map_err(|error| error.to_string())?;
     let wanted: Vec<String> = session.plan().graph().inputs().map(|(node, _)| node.name.clone()).collect();
     for (name, tensor) in given.iter().filter(|(name, _)| wanted.contains(name)) {
-        let Data::Floats(data) = &tensor.data else { return Err("an input that is no float".into()) };
-        session.set_input(name, data).map_err(|error| error.to_string())?;
+        let data: Vec<f32> = numbers(tensor).into_iter().map(|value| value as f32).collect();
+        session.set_input(name, &data).map_err(|error| error.to_string())?;
     }
     session.run().map_err(|error| error.to_string())?;
     Ok(session)

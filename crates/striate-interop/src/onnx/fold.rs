@@ -531,13 +531,11 @@ pub(crate) fn unsqueezed<T: Copy>(dims: &[T], axes: &[i64], one: T) -> Result<Ve
     let rank = dims.len() + axes.len();
     let mut places = axes.iter().map(|place| axis(*place, rank)).collect::<Result<Vec<usize>, _>>()?;
     places.sort_unstable();
-    let mut dims = dims.to_vec();
-    for (index, place) in places.iter().enumerate() {
-        if index > 0 && places[index - 1] == *place {
-            return Err(wrong("axes", format!("names axis {place} twice")));
-        }
-        dims.insert(*place, one);
+    if let Some(pair) = places.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(wrong("axes", format!("names axis {} twice", pair[0])));
     }
+    let mut dims = dims.to_vec();
+    places.into_iter().for_each(|place| dims.insert(place, one));
     Ok(dims)
 }
 

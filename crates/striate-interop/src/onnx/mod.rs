@@ -11,6 +11,8 @@ mod export;
 mod fold;
 mod import;
 mod proto;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::fs::File;

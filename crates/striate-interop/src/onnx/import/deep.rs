@@ -21,6 +21,7 @@ type Tap<'f> = &'f dyn Fn(usize, usize) -> Option<usize>;
 /// Weights (a, b, kd, kh, kw) as (a·`rows`, b·`columns`, kh, kw): element (a·rows + r, b·columns + c) is that of tap(r, c).
 fn band(weights: &Constant, rows: usize, columns: usize, tap: Tap<'_>) -> Constant {
     let [a, b, depth, kh, kw] = [0, 1, 2, 3, 4].map(|axis| weights.dims[axis]);
+    // Every kernel has an element: it was checked that the weights have some.
     let (data, plane) = (weights.as_floats().unwrap_or_default(), kh * kw);
     let mut banded = vec![0.0; a * rows * b * columns * plane];
     for (place, to) in banded.chunks_mut(plane).enumerate() {
@@ -83,7 +84,7 @@ pub(super) fn conv(call: &mut Call<'_, '_>, src: Tensor, weights: &Constant) -> 
     let spatial = Spatial::read(call, Some(&weights.dims[2..]), &sizes)?;
     let window = window(&spatial);
     let positive = window.size > 0 && window.stride > 0 && window.dilation > 0;
-    let depths = window.output(sizes[0]).filter(|_| positive);
+    let depths = if positive { window.output(sizes[0]) } else { None };
     let depths =
         depths.ok_or_else(|| Problem::Unsupported(format!("{window:?} over {} depths", sizes[0])))?;
     check(weights, sizes[0], depths)?;

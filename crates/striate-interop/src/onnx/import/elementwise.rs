@@ -407,6 +407,9 @@ pub(super) fn not(call: &mut Call<'_, '_>) -> Read {
 /// Any number of operands, in pairs.
 fn several(call: &mut Call<'_, '_>, kind: BinaryKind) -> Result<(Value, Tensor), Problem> {
     let count = call.node.inputs.len();
+    if count == 0 {
+        return Err(Problem::Inputs { expected: "1 or more", found: 0 });
+    }
     let operands = (0..count).map(|index| call.known(index)).collect::<Result<Vec<_>, _>>()?;
     let indices: Vec<usize> = (0..count).collect();
     let aligned = align(call, operands, &indices)?;

@@ -42,12 +42,11 @@ fn bias<'a>(
     Ok((Some(value), Some((reader, node))))
 }
 
-/// The elements as a vector of `len`; one is repeated.
+/// The elements as a vector of `len`; one is repeated, and any other number left for the layer to refuse.
 fn vector(constant: &Constant, len: usize) -> Constant {
-    if constant.len() == len {
-        constant.reshaped(vec![len])
-    } else {
-        constant.pick(vec![len], std::iter::repeat_n(0, len))
+    match constant.len() {
+        1 => constant.pick(vec![len], std::iter::repeat_n(0, len)),
+        _ => constant.reshaped(vec![len]),
     }
 }
 
@@ -376,6 +375,9 @@ fn batch_norm_of_batch(call: &mut Call<'_, '_>) -> Read {
     let src = call.tensor(0)?;
     let src = call.without_batch(src)?;
     let ty = call.importer.graph.ty(src.value).clone();
+    if ty.dims.len() < 2 {
+        return Err(Problem::Unsupported("a batch norm without channels".into()));
+    }
     let axes: Vec<usize> = (0..ty.dims.len()).filter(|axis| *axis != 1).collect();
     let mut dims = vec![1; ty.dims.len()];
     dims[1] = ty.dims[1];
@@ -494,7 +496,10 @@ pub(super) fn dropout(call: &mut Call<'_, '_>) -> Read {
     // The mask of what is kept: all.
     let dims: Option<Vec<usize>> =
         call.dims(src).into_iter().map(|dim| dim.known().and_then(|dim| usize::try_from(dim).ok())).collect();
-    if let Some(dims) = dims.filter(|_| call.node.outputs.len() > 1) {
+    if let Some(dims) = dims.filter(|dims| {
+        let len = dims.iter().try_fold(1usize, |n, dim| n.checked_mul(*dim));
+        call.node.outputs.len() > 1 && len.is_some_and(|len| len <= super::FOLD_LIMIT)
+    }) {
         let len = dims.iter().product();
         let data = super::Data::Ints(vec![Int::Known(1); len]);
         outputs.push(Known::Constant(Rc::new(Constant { kind: super::Kind::Bool, dims, data })));

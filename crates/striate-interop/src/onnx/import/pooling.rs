@@ -169,7 +169,7 @@ enum Of {
 }
 
 /// The most taps of a window that is pooled slice by slice.
-const MAX_TAPS: usize = 64;
+const MAX_TAPS: usize = 256;
 
 /// Pools a map axis by axis: the slices that each tap of the window reads are combined.
 fn by_slices(call: &mut Call<'_, '_>, map: Value, spatial: &Spatial, of: Of) -> Result<Value, Problem> {
@@ -180,8 +180,8 @@ fn by_slices(call: &mut Call<'_, '_>, map: Value, spatial: &Spatial, of: Of) -> 
             (spatial.kernel[at], spatial.strides[at], spatial.dilations[at], spatial.pads[at]);
         let window = Window { size, stride, dilation, pad, ceil: spatial.ceil };
         let from = call.importer.graph.ty(value).dims[axis];
-        let positive = size > 0 && stride > 0 && dilation > 0;
-        let outputs = window.output(from).filter(|outputs| positive && *outputs > 0 && size <= MAX_TAPS);
+        let possible = size > 0 && size <= MAX_TAPS && stride > 0 && dilation > 0;
+        let outputs = if possible { window.output(from) } else { None }.filter(|outputs| *outputs > 0);
         let Some(outputs) = outputs else {
             let text =
                 format!("pooling {from} elements by a window of {size}, {dilation} apart, padded by {pad:?}");

@@ -188,7 +188,7 @@ impl Sampling {
         let first = (-reach / stretch).floor() + 1.0;
         let mut weights = vec![0.0f64; self.from];
         let taps = (2.0 - 2.0 * first) as i64;
-        for tap in 0..taps.min(1 << 20) {
+        for tap in 0..taps.min(8 * self.from as i64 + 16) {
             let at = base + first + tap as f64;
             let weight = self.kernel((at - place) * stretch);
             if !(exclude && !(0.0..=last).contains(&at)) {
