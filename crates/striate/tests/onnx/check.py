@@ -132,7 +132,10 @@ class Checks:
         striate(["export", path, "--input", size, "-o", again], self.binary)
         written = onnx.load(again)
         onnx.checker.check_model(written, full_check=True)
-        self.close(name, "written again: ONNX Runtime", runtime(written, x)[0], wanted, 1e-3)
+        # What moves the batch was read for one image of all axes: it has one more when it is written.
+        axes = len(written.graph.input[0].type.tensor_type.shape.dim)
+        images = x[None] if axes > x.ndim else x
+        self.close(name, "written again: ONNX Runtime", runtime(written, images)[0], wanted, 1e-3)
         if speed:
             self.speed(name, path, size, x)
 

@@ -221,6 +221,9 @@ pub(super) fn split(call: &mut Call<'_, '_>) -> Read {
 pub(super) fn concat(call: &mut Call<'_, '_>) -> Read {
     let axis = call.attributes().int("axis", 1)?;
     let count = call.node.inputs.len();
+    if count == 0 {
+        return Err(Problem::Inputs { expected: "1 or more", found: 0 });
+    }
     let mut tensors = (0..count).map(|index| call.tensor(index)).collect::<Result<Vec<_>, _>>()?;
     if let [only] = tensors[..] {
         return call.give(only.value, only);
