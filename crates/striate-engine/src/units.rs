@@ -15,6 +15,8 @@ pub(crate) struct Chain {
     pub residual: Option<Value>,
     /// A ReLU.
     pub relu: bool,
+    /// The least and the greatest value, where values are held within bounds instead.
+    pub clip: Option<[f32; 2]>,
     /// The gradient of the ReLU before, through which a batch norm's gradient comes.
     pub gate: Option<Gate>,
 }
@@ -153,14 +155,14 @@ fn without_unread(graph: &Graph, mut units: Vec<Unit>) -> Vec<Unit> {
     units
 }
 
-/// Whether an operation's kernel can take a normalisation, an addition and a ReLU along.
-fn takes_chain(op: &Op) -> [bool; 3] {
+/// Whether an operation's kernel can take a normalisation, an addition, a ReLU and bounds along.
+fn takes_chain(op: &Op) -> [bool; 4] {
     match op {
-        Op::Conv2d(_) | Op::Linear(_) => [true, true, true],
-        Op::Conv2dBackwardData(_) => [false, true, false],
-        Op::BatchNorm(BatchNorm { training: true, .. }) | Op::Normalize(_) => [false, true, true],
-        Op::Binary(Binary { kind: BinaryKind::Add | BinaryKind::Multiply }) => [false, false, true],
-        _ => [false; 3],
+        Op::Conv2d(_) | Op::Linear(_) => [true, true, true, true],
+        Op::Conv2dBackwardData(_) => [false, true, false, false],
+        Op::BatchNorm(BatchNorm { training: true, .. }) | Op::Normalize(_) => [false, true, true, false],
+        Op::Binary(Binary { kind: BinaryKind::Add | BinaryKind::Multiply }) => [false, false, true, false],
+        _ => [false; 4],
     }
 }
 
@@ -173,7 +175,7 @@ fn extend(
     made_by: &dyn Fn(Value) -> NodeId,
     statics: &mut HashMap<Value, bool>,
 ) {
-    let [norm, addition, relu] = takes_chain(&root.op);
+    let [norm, addition, relu, clip] = takes_chain(&root.op);
     let foldable = root.inputs.len() > 1 && root.inputs[1..].iter().all(|v| is_static(graph, *v, statics));
     while let Some(reader) = unit.output.and_then(sole_reader) {
         let (node, value) = (graph.node(reader), unit.output.expect("it has a reader"));
@@ -197,8 +199,12 @@ fn extend(
                 }
                 chain.residual = Some(other);
             }
-            Op::Activation(activation) if relu && activation.kind == ActivationKind::Relu => {
-                chain.relu = true;
+            Op::Activation(activation) => {
+                match activation.kind {
+                    ActivationKind::Relu if relu => chain.relu = true,
+                    ActivationKind::Clip { min, max } if clip => chain.clip = Some([min, max]),
+                    _ => return,
+                }
                 unit.absorbed.push(reader);
                 unit.output = Some(node.outputs[0]);
                 return;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use striate_engine::{Parameters, Plan, PlanOptions, Session};
 use striate_graph::ops::*;
 use striate_graph::training::{self, ClassifierTraining, LEARNING_RATE, LOSS, MOMENTUM};
-use striate_graph::{Builder, Graph};
+use striate_graph::{Builder, Graph, Init};
 
 /// The system's allocator, counted.
 struct Counting;
@@ -54,9 +54,46 @@ fn network() -> Graph {
     net.finish().unwrap()
 }
 
+/// What works axis by axis.
+fn arrays() -> Graph {
+    let mut net = Builder::new("arrays");
+    let x = net.input("image", [3, 34, 34]);
+    let x = net.conv2d("stem", x, Conv2d::new(8, 5).stride(2).padding(2));
+    let x = net.apply(Standardize { axes: vec![1, 2], eps: 1e-5 }, &[x]);
+    let scale = net.parameter("scale", [8, 1, 1], Role::Scale, Init::ONES);
+    let x = net.apply(Binary { kind: BinaryKind::Prelu }, &[x, scale]);
+    let x = net.apply(PadAxis { mode: PadMode::Reflect, ..PadAxis::zeros(1, [2, 1]) }, &[x]);
+    let (mode, coordinates) = (ResizeMode::Linear, Coordinates::HalfPixel);
+    let x = net.apply(Resize { axis: 1, size: 12, scale: None, mode, coordinates }, &[x]);
+    let x = net.apply(Resize { axis: 2, size: 12, scale: None, mode, coordinates }, &[x]);
+    let x = net.apply(SpaceToDepth { block: 2, crd: false }, &[x]);
+    let y = net.apply(Fold { kind: FoldKind::Max, axes: vec![1, 2] }, &[x]);
+    let condition = net.apply(Binary::GREATER, &[x, y]);
+    let y = net.apply(Where, &[condition, y, x]);
+    let x = net.apply(Concat { axis: 1 }, &[x, y]);
+    let x = net.apply(Flip { axis: 2 }, &[x]);
+    let tokens = net.apply(Reshape { dims: vec![32, 72] }, &[x]);
+    let turned = net.apply(Permute { axes: vec![1, 0] }, &[tokens]);
+    let scores = net.apply(MatMul::default(), &[tokens, turned]);
+    let scores = net.apply(Softmax { log: false, axis: 0 }, &[scores]);
+    let mixed = net.apply(MatMul::default(), &[scores, tokens]);
+    let part = net.apply(Slice { axis: 1, start: 0, end: 72, step: 3 }, &[mixed]);
+    let tiled = net.apply(Tile { axis: 0, times: 2 }, &[part]);
+    let x = net.activation(tiled, ActivationKind::Gelu);
+    let x = net.linear("fc", x, Linear::new(10));
+    let x = net.softmax(x);
+    net.output(x);
+    net.finish().unwrap()
+}
+
 fn main() {
-    let net = network();
-    let training = training::classifier(&net, &ClassifierTraining::default()).unwrap();
+    for net in [network(), arrays()] {
+        allocates_nothing(&net);
+    }
+}
+
+fn allocates_nothing(net: &Graph) {
+    let training = training::classifier(net, &ClassifierTraining::default()).unwrap();
     for (graph, is_training) in [(net.inference(), false), (training, true)] {
         for threads in [1, 2] {
             let options = PlanOptions { threads, ..PlanOptions::new(4) };

@@ -124,6 +124,11 @@ fn what_follows_a_convolution_is_computed_with_it() {
     assert!(described.ends_with("+ batch norm + add + relu"), "{described}");
     let plan = Plan::new(&case.graph, PlanOptions::new(1)).unwrap();
     assert_eq!(plan.steps().len(), 1);
+    let clipped = arrays::layers().into_iter().find(|case| case.name == "convs held within bounds").unwrap();
+    // The two convolutions, the flattening, the fully connected layer.
+    assert_eq!(Plan::new(&clipped.graph, PlanOptions::new(1)).unwrap().steps().len(), 4);
+    let described = algorithm(&clipped.graph, "conv2d");
+    assert!(described.ends_with("+ batch norm + add + clip"), "{described}");
 }
 
 /// Strategies for attributes; what does not fit its input is left out.

@@ -1,9 +1,12 @@
 //! Plans in bfloat16: close to float32, the same bits for any number of threads, and learning alike.
 
-use striate_engine::{Algorithm, Isa, Parameters, Plan, PlanOptions, Precision, Session};
+mod common;
+
+use common::*;
+use striate_engine::{Algorithm, Isa, Parameters, Plan, PlanOptions, Precision, Session, reference};
 use striate_graph::ops::*;
 use striate_graph::training::{self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS, MOMENTUM};
-use striate_graph::{Builder, Graph};
+use striate_graph::{Builder, DType, Graph};
 
 /// Every kind of layer between an image and its classes, channel counts odd and even, slices of a concatenation.
 fn network() -> Graph {
@@ -68,6 +71,46 @@ fn inference_is_close_to_float32_and_independent_of_threads() {
         assert!((1e-5..0.03).contains(&error), "{isa}: {error}");
         assert_eq!(narrow, run(Precision::Bf16, 2), "{isa}");
     }
+}
+
+/// Each layer where its input is stored in bfloat16: behind a sigmoid, which neither is an input nor an output.
+#[test]
+fn every_layer_reads_and_writes_what_is_stored_narrow() {
+    check_all(arrays::layers().into_iter().chain(layers()), |case| {
+        let (batch, data) = (3, draw(&case.graph, 3, 4));
+        let expected = reference::run(&case.graph, batch, &data.inputs, &data.parameters)
+            .map_err(|error| error.to_string())?;
+        let values = case.graph.nodes().flat_map(|(_, node)| &node.outputs);
+        let greatest = greatest(values.map(|value| &expected[*value])).max(1.0);
+        let mut graph = striate_graph::Graph::new("narrow");
+        let mut map = std::collections::HashMap::new();
+        // A copy of each input, and of each output, is stored narrow.
+        for (_, node) in case.graph.nodes() {
+            let inputs: Vec<_> = node.inputs.iter().map(|value| map[value]).collect();
+            let mut outputs = graph.copy_node(node, &inputs);
+            let is_float = graph.ty(outputs[0]).dtype == DType::F32;
+            if matches!(node.op, Op::Input(_)) && is_float {
+                let name = graph.unique_name("narrow");
+                let kind = ActivationKind::Clip { min: f32::NEG_INFINITY, max: f32::INFINITY };
+                outputs = graph.push(name, Activation { kind }, &outputs).unwrap();
+            }
+            map.extend(node.outputs.iter().copied().zip(outputs));
+        }
+        for output in case.graph.outputs() {
+            let name = graph.unique_name("wide");
+            let wide = graph.push(name, Scale { factor: 1.0 }, &[map[&output.value]]).unwrap()[0];
+            graph.add_output(output.name.clone(), wide);
+        }
+        let narrow = PlanOptions { precision: Precision::Bf16, threads: 2, ..PlanOptions::new(batch) };
+        let mut session = session_of(&graph, narrow, &data);
+        session.run().map_err(|error| error.to_string())?;
+        for output in case.graph.outputs() {
+            let found = session.output(&output.name).map_err(|error| error.to_string())?.data;
+            // An operand and a result are off by 1/256 of their size, and slopes are up to about 10.
+            compare(&output.name, &found, &expected[output.value], 0.1 * greatest)?;
+        }
+        Ok(())
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use striate_graph::ops::*;
 use striate_graph::training::{
     self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, STEP,
 };
-use striate_graph::{Builder, Graph, Recompute, Value, recompute};
+use striate_graph::{Builder, Graph, Init, Recompute, Value, recompute};
 
 const LEVELS: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Blocks];
 
@@ -76,8 +76,27 @@ fn inception(normalised: bool) -> Graph {
     classify(net, x)
 }
 
-fn networks() -> [Graph; 3] {
-    [residual(), inception(true), inception(false)]
+/// Instance norms and gates, whose gradients read what they computed on the way.
+fn gated() -> Graph {
+    let mut net = Builder::new("gated");
+    let mut x = net.input("image", [3, 12, 12]);
+    for block in 0..4 {
+        let y = net.conv2d(&format!("{block}.a"), x, Conv2d::new(8, 3).padding(1));
+        let y = net.apply(Standardize { axes: vec![1, 2], eps: 1e-3 }, &[y]);
+        let scale = net.parameter(&format!("{block}.scale"), [8, 1, 1], Role::Scale, Init::ONES);
+        let y = net.apply(Binary::MULTIPLY, &[y, scale]);
+        let y = net.activation(y, ActivationKind::Swish { alpha: 1.0 });
+        let gate = net.global_avg_pool(y);
+        let gate = net.activation(gate, ActivationKind::HardSigmoid { alpha: 0.2, beta: 0.5 });
+        let y = net.apply(Binary::MULTIPLY, &[y, gate]);
+        x = if block > 0 { net.apply(Binary::SUBTRACT, &[x, y]) } else { y };
+        x = net.activation(x, ActivationKind::HardSwish);
+    }
+    classify(net, x)
+}
+
+fn networks() -> [Graph; 4] {
+    [residual(), inception(true), inception(false), gated()]
 }
 
 fn step_of(network: &Graph, level: Recompute) -> Graph {

@@ -40,7 +40,7 @@ pub enum Problem {
     Groups { groups: usize, channels: usize, side: &'static str },
     #[error("a window of {window} {axis}s does not fit an input of {input} {axis}s padded by {padding}")]
     WindowTooLarge { axis: &'static str, window: usize, input: usize, padding: usize },
-    #[error("padding {padding} is more than half the window of {window} {axis}s")]
+    #[error("padding {padding} is not less than the window of {window} {axis}s, which could lie on it alone")]
     PaddingTooLarge { axis: &'static str, padding: usize, window: usize },
     #[error("{mode} padding of {padding} {axis}s needs an input of at least {needed}, but it has {input}")]
     PaddingMode { axis: &'static str, mode: &'static str, padding: usize, needed: usize, input: usize },
@@ -100,7 +100,7 @@ impl Problem {
             Problem::WindowTooLarge { axis, .. } => {
                 format!("use a smaller window or more padding, or a larger input (fewer strides before it) in {axis}s")
             }
-            Problem::PaddingTooLarge { window, .. } => format!("pad by at most {}", window / 2),
+            Problem::PaddingTooLarge { window, .. } => format!("pad by at most {}", window - 1),
             Problem::PaddingMode { needed, .. } => {
                 format!("pad less, use zeros, or enlarge the input to {needed}")
             }

@@ -309,6 +309,7 @@ fn is_cheap(op: &Op) -> bool {
             | Op::Dropout(_)
             | Op::Scale(_)
             | Op::Binary(_)
+            | Op::Where(_)
             | Op::Concat(_)
             | Op::Reshape(_)
     )

@@ -563,6 +563,32 @@ fn each_mistake_is_named_with_a_remedy() {
         ("network a, network b, relu", "network b", "a second name", "keep one"),
         ("conv11-8 valid - maxpool9", "maxpool9", "does not fit", "smaller window"),
         ("softmax - maxpool", "maxpool", "the input must be a feature map", "before the map is flattened"),
+        ("permute 1x1x0", "permute", "do not name each axis of N×3×16×16 once", "are 0 to 2"),
+        ("flip axis 3", "flip", "axis 3 is not one of N×3×16×16", "are 0 to 2"),
+        ("max axes 1x0", "max", "[1, 0] are not axes of N×3×16×16 in ascending order", "are 0 to 2"),
+        (
+            "matmul( | ) right-transposed - matmul( | flatten )",
+            "matmul",
+            "must be a matrix",
+            "feed it a matrix",
+        ),
+        (
+            "matmul( slice 0..2 columns | )",
+            "matmul",
+            "N×3×16×2 and N×3×16×16 do not multiply",
+            "as many columns",
+        ),
+        ("depthtospace-2", "depthtospace", "3 channels are not a multiple of 4", "give channels by the 4"),
+        ("spacetodepth-0", "spacetodepth", "block is 0", "at least 1"),
+        ("pad-axis 3+0 reflect", "pad-axis", "reflect padding of 3 elements needs", "use zeros"),
+        ("pad-axis 1+0 reflect value 1", "pad-axis", "value 1 is outside", "else 0"),
+        ("flatten - resize-2000000", "resize", "more than 1048576 rows or columns", "reduce"),
+        ("resize-4 by 0", "resize", "scale 0 is outside 0 < scale", "choose scale"),
+        ("resize-4 linear cubic -1", "cubic", "cubic after linear", "keep one"),
+        ("elu -1", "elu", "alpha -1 is outside 0 ≤ alpha", "choose alpha"),
+        ("concat( | tanh ) rows - reshape 1x2x3x4x2x2x2x2x2", "reshape", "more than 8 dimensions", "reduce"),
+        ("subtract( | reshape 4x3x64 )", "subtract", "do not combine", "make the dimensions equal"),
+        ("concat( | slice 0..2 ) rows", "concat", "do not combine", "make the dimensions equal"),
         ("[[relu]*20000]*20000", "[", "grows beyond 20000 layers", "repeat less often"),
     ] {
         let defaults = Defaults { input: vec![3, 16, 16], ..Defaults::default() };
@@ -744,6 +770,8 @@ proptest! {
             "classes 3", "slice 0..2", " rows", "sum 3x1x1", "expand", "upsample", "\"", "\"q\"", "\"\\u{41}\":", "1e", "-5",
             "1e-5", "0..", "/", "/2", "?", "×", "8+8", "68719476736", "99999999999999999999999", "#", " ", "é", "\u{0}",
             "reshape 8", "gap", "flatten", "dropout", "local3-2", "deconv4-2/2", "lrn k 2", "identity", "scale 2",
+            "subtract(", "where(", "matmul(", " rows", "argmax", "permute 1x2x0", "tile-2", "resize-5", " cubic -1", "max",
+            " axes 0x1", "standardize", "clip", " min -1", "pad-axis 1+1", "depthtospace-2", "ceil", " by 0.5",
         ]), 0..40),
     ) {
         let text = tokens.concat();

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 pub const AXES: usize = 12;
 
 /// The most arrays that are walked together.
-const ARRAYS: usize = 4;
+pub(crate) const ARRAYS: usize = 4;
 
 /// Where the elements of an array lie in a slice: `first`, and from there `strides[i]` elements on for each step along
 /// axis i. A stride of 0 repeats elements, a negative one goes backwards.
@@ -37,11 +37,12 @@ impl Axes {
 
     /// One element after another, in row-major order.
     pub fn dense(extents: &[usize]) -> Self {
-        let mut strides = vec![1; extents.len()];
+        assert!(extents.len() <= AXES, "more than {AXES} axes");
+        let mut strides = [1; AXES];
         for axis in (1..extents.len()).rev() {
             strides[axis - 1] = strides[axis] * extents[axis];
         }
-        Self::new(extents, &strides)
+        Self::new(extents, &strides[..extents.len()])
     }
 
     /// The extents, outermost first.
@@ -67,6 +68,13 @@ impl Axes {
     /// `times` copies along a new axis in front of axis `axis`.
     pub fn repeated(self, axis: usize, times: usize) -> Self {
         self.with(axis, times, 0)
+    }
+
+    /// The one element of an axis, `times` over.
+    pub fn stretched(mut self, axis: usize, times: usize) -> Self {
+        assert_eq!(self.extents[axis], 1, "an axis of one element");
+        (self.extents[axis], self.strides[axis]) = (times, 0);
+        self
     }
 
     /// The axes in another order: axis i of the result is axis `order[i]`.
@@ -110,7 +118,7 @@ impl Axes {
     pub fn broadcast(self, extents: &[usize]) -> Self {
         let missing = extents.len().checked_sub(self.rank);
         let missing = missing.unwrap_or_else(|| panic!("{:?} to {extents:?}", self.extents()));
-        let mut axes = Self::new(extents, &vec![0; extents.len()]);
+        let mut axes = Self::new(extents, &[0; AXES][..extents.len()]);
         axes.first = self.first;
         for axis in 0..self.rank {
             let extent = self.extents[axis];
@@ -148,10 +156,10 @@ impl Axes {
     /// Asserts that no two elements share a place.
     #[track_caller]
     fn assert_apart(&self) {
-        let mut axes: Vec<usize> = (0..self.rank).filter(|axis| self.extents[*axis] > 1).collect();
-        axes.sort_by_key(|axis| self.strides[*axis].unsigned_abs());
+        let mut axes: [usize; AXES] = std::array::from_fn(|axis| axis);
+        axes[..self.rank].sort_unstable_by_key(|axis| self.strides[*axis].unsigned_abs());
         let mut span = 1;
-        for axis in axes {
+        for axis in axes.into_iter().take(self.rank).filter(|axis| self.extents[*axis] > 1) {
             let stride = self.strides[axis].unsigned_abs();
             assert!(stride >= span, "{:?} by {:?} has an element twice", self.extents(), self.strides);
             span += (self.extents[axis] - 1) * stride;
@@ -236,15 +244,16 @@ impl Walk {
         assert!(arrays.iter().all(|axes| axes.extents() == extents), "{arrays:?}");
         let strides_of =
             |axis: usize| std::array::from_fn(|k: usize| arrays.get(k).map_or(0, |axes| axes.strides[axis]));
-        let mut order: Vec<usize> = (0..extents.len()).filter(|axis| extents[*axis] != 1).collect();
-        order.sort_by_key(|axis| Reverse(strides_of(*axis)[0].unsigned_abs()));
+        let mut order: [usize; AXES] = std::array::from_fn(|axis| axis);
+        let order = &mut order[..extents.len()];
+        order.sort_unstable_by_key(|axis| (Reverse(strides_of(*axis)[0].unsigned_abs()), *axis));
         let mut walk = Self {
             rank: 0,
             extents: [1; AXES],
             strides: [[0; ARRAYS]; AXES],
             firsts: std::array::from_fn(|k| arrays.get(k).map_or(0, |axes| axes.first as isize)),
         };
-        for axis in order {
+        for axis in order.iter().copied().filter(|axis| extents[*axis] != 1) {
             let (extent, strides) = (extents[axis], strides_of(axis));
             let last = walk.rank.wrapping_sub(1);
             let joins =

@@ -2,7 +2,7 @@
 //!
 //! Whole maps of equal shape are one run of vectors; where an operand lies in another order, its elements are gathered.
 
-use crate::axes::{Array, ArrayMut, Walk};
+use crate::axes::{ARRAYS, Array, ArrayMut, Walk};
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pixelwise::{GRAIN, Map};
 use crate::simd::{Kernel, Simd, dispatch, math};
@@ -82,11 +82,11 @@ pub(crate) fn map<const N: usize>(cx: &Context, f: impl Map<N>, operands: [Optio
     if dst.axes.elements() == 0 {
         return;
     }
-    let mut arrays = vec![dst.axes];
-    for operand in &operands {
-        arrays.push(operand.map_or(dst.axes, |array| array.axes.broadcast(dst.axes.extents())));
+    let mut arrays = [dst.axes; ARRAYS];
+    for (axes, operand) in arrays[1..].iter_mut().zip(&operands) {
+        *axes = operand.map_or(dst.axes, |array| array.axes.broadcast(dst.axes.extents()));
     }
-    let walk = Walk::new(&arrays);
+    let walk = Walk::new(&arrays[..=N]);
     let operands = operands.map(|operand| operand.map(|array| array.data));
     let dst = SharedMut::new(dst.data);
     // Long lines are cut, short ones gathered to tasks.
@@ -124,43 +124,95 @@ impl<M: Map<N>, const N: usize> Kernel for Lines<'_, M, N> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let loops = self.walk.rank - 1;
+        let (rank, at) = (self.walk.rank, self.at as isize);
         let (_, steps) = self.walk.inner();
-        let at = self.at as isize;
-        let mut cursor = self.walk.cursor(loops, self.start);
-        for _ in 0..self.lines {
+        // Lines that follow one another in the loop next to the innermost.
+        let (rows, to_next) = match rank {
+            1 => (1, [0; ARRAYS]),
+            _ => (self.walk.extents[rank - 2], self.walk.strides[rank - 2]),
+        };
+        let (mut runs, mut is_plain) = (steps[0] == 1, steps[0] == 1);
+        for n in 0..N {
+            let step = if self.operands[n].is_some() { steps[n + 1] } else { steps[0] };
+            runs &= step == 1;
+            is_plain &= step == 1 || step == 0;
+        }
+        let mut line = self.start;
+        while line < self.start + self.lines {
+            let offsets = self.walk.cursor(rank - 1, line).offsets;
+            let count = (rows - line % rows).min(self.start + self.lines - line);
+            line += count;
             // SAFETY: arrays lie in their slices (`Array::new`), and so do those that repeat them; no element of `dst`
             // is written twice (`ArrayMut::new`), and lines are their task's own.
             unsafe {
-                let dst = self.dst.ptr_at(0).offset(cursor.offsets[0] + at * steps[0]);
+                let mut dst = self.dst.ptr_at(0).offset(offsets[0] + at * steps[0]);
                 let mut operands = [(dst.cast_const(), steps[0]); N];
+                let mut next = [to_next[0]; N];
                 for n in 0..N {
                     if let Some(data) = self.operands[n] {
-                        let offset = cursor.offsets[n + 1] + at * steps[n + 1];
+                        let offset = offsets[n + 1] + at * steps[n + 1];
                         operands[n] = (data.as_ptr().offset(offset), steps[n + 1]);
+                        next[n] = to_next[n + 1];
                     }
                 }
-                let whole = self.len - self.len % S::LANES;
-                let mut element = 0;
-                while element < whole {
-                    vector(s, self.f, operands, (dst, steps[0]), element, S::LANES);
-                    element += S::LANES;
-                }
-                if whole < self.len {
-                    vector(s, self.f, operands, (dst, steps[0]), whole, self.len - whole);
+                for _ in 0..count {
+                    if runs {
+                        self.line::<S, RUNS>(s, operands, (dst, 1));
+                    } else if is_plain {
+                        self.line::<S, PLAIN>(s, operands, (dst, 1));
+                    } else {
+                        self.line::<S, GATHERED>(s, operands, (dst, steps[0]));
+                    }
+                    dst = dst.wrapping_offset(to_next[0]);
+                    for n in 0..N {
+                        operands[n].0 = operands[n].0.wrapping_offset(next[n]);
+                    }
                 }
             }
-            self.walk.advance(loops, &mut cursor);
         }
     }
 }
+
+impl<M: Map<N>, const N: usize> Lines<'_, M, N> {
+    /// One line, whose elements lie as `HOW` says.
+    ///
+    /// # Safety
+    /// `len` elements can be read and written through the pointers, steps apart.
+    #[inline(always)]
+    unsafe fn line<S: Simd, const HOW: u8>(
+        &self,
+        s: S,
+        operands: [(*const f32, isize); N],
+        (dst, dst_step): (*mut f32, isize),
+    ) {
+        let whole = self.len - self.len % S::LANES;
+        let mut at = 0;
+        // SAFETY: the caller's contract.
+        unsafe {
+            while at < whole {
+                vector::<S, M, N, HOW>(s, self.f, operands, (dst, dst_step), at, S::LANES);
+                at += S::LANES;
+            }
+            if whole < self.len {
+                vector::<S, M, N, HOW>(s, self.f, operands, (dst, dst_step), whole, self.len - whole);
+            }
+        }
+    }
+}
+
+/// Of a line, all elements lie side by side,
+const RUNS: u8 = 0;
+/// or those of some operands are one,
+const PLAIN: u8 = 1;
+/// or they lie further apart.
+const GATHERED: u8 = 2;
 
 /// The function of `lanes` elements from `at` on; steps lie between elements.
 ///
 /// # Safety
 /// They can be read and written through the pointers.
 #[inline(always)]
-unsafe fn vector<S: Simd, M: Map<N>, const N: usize>(
+unsafe fn vector<S: Simd, M: Map<N>, const N: usize, const HOW: u8>(
     s: S,
     f: M,
     operands: [(*const f32, isize); N],
@@ -175,20 +227,20 @@ unsafe fn vector<S: Simd, M: Map<N>, const N: usize>(
     unsafe {
         for n in 0..N {
             let (src, step) = operands[n];
-            values[n] = match step {
-                1 => s.load_up_to(src.add(at), lanes),
-                0 => s.splat(*src),
-                _ => {
-                    let mut gathered = [0.0; MOST];
-                    for lane in 0..lanes {
-                        gathered[lane] = *src.offset((at + lane) as isize * step);
-                    }
-                    s.load_f32(gathered.as_ptr())
+            values[n] = if HOW == RUNS || step == 1 {
+                s.load_up_to(src.add(at), lanes)
+            } else if HOW == PLAIN || step == 0 {
+                s.splat(*src)
+            } else {
+                let mut gathered = [0.0; MOST];
+                for lane in 0..lanes {
+                    gathered[lane] = *src.offset((at + lane) as isize * step);
                 }
+                s.load_f32(gathered.as_ptr())
             };
         }
         let value = f.map(s, values);
-        if dst_step == 1 {
+        if HOW != GATHERED || dst_step == 1 {
             s.store_up_to(dst.add(at), value, lanes);
         } else {
             let mut scattered = [0.0; MOST];

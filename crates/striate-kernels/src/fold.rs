@@ -71,13 +71,10 @@ const COLUMNS: usize = 64;
 pub fn fold(cx: &Context, op: Fold, src: Array, by: Option<Array>, scale: f32, dst: ArrayMut) {
     assert_eq!(by.is_some(), op == Fold::SumOfProducts, "{op:?} of one array or two");
     let by = by.unwrap_or(src);
-    let (kept, folded) = (kept_axes(src.axes, dst.axes), folded_axes(src.axes, dst.axes));
-    let arrays = |order: &[usize]| [src.axes, by.axes].map(|axes| select(axes, order));
-    // Where nothing is folded or kept a single iteration remains.
-    let [src_kept, by_kept] = arrays(&kept);
-    let outputs = Walk::new(&[select(dst.axes, &kept), src_kept, by_kept]);
-    let [src_folded, by_folded] = arrays(&folded);
-    let terms = Walk::new(&[src_folded, by_folded]);
+    let folds = |axis: usize| is_folded(src.axes, dst.axes, axis);
+    let kept = |axes| select(axes, |axis| !folds(axis));
+    let outputs = Walk::new(&[dst.axes, kept(src.axes), kept(by.axes)]);
+    let terms = Walk::new(&[select(src.axes, folds), select(by.axes, folds)]);
     if dst.axes.elements() == 0 {
         return;
     }
@@ -112,20 +109,9 @@ fn is_folded(src: Axes, dst: Axes, axis: usize) -> bool {
     from != to
 }
 
-fn kept_axes(src: Axes, dst: Axes) -> Vec<usize> {
-    (0..src.extents().len()).filter(|axis| !is_folded(src, dst, *axis)).collect()
-}
-
-fn folded_axes(src: Axes, dst: Axes) -> Vec<usize> {
-    (0..src.extents().len()).filter(|axis| is_folded(src, dst, *axis)).collect()
-}
-
 /// Some axes of an array, the others at 0.
-fn select(axes: Axes, chosen: &[usize]) -> Axes {
-    let others = (0..axes.extents().len()).filter(|axis| !chosen.contains(axis));
-    let order: Vec<usize> = others.chain(chosen.iter().copied()).collect();
-    let mut axes = axes.permuted(&order);
-    for axis in 0..order.len() - chosen.len() {
+fn select(mut axes: Axes, is_chosen: impl Fn(usize) -> bool) -> Axes {
+    for axis in (0..axes.extents().len()).filter(|axis| !is_chosen(*axis)) {
         axes = axes.sliced(axis, 0, 1, 1);
     }
     axes
@@ -287,10 +273,8 @@ impl ArgMax {
     /// `dst`, which lacks the axis, = where along it the extremes of `src` are; NaN is more extreme than all.
     pub fn run(&self, cx: &Context, src: Array, dst: ArrayMut<u32>) {
         let (size, step) = (src.axes.extents()[self.axis], src.axes.stride(self.axis));
-        let mut order: Vec<usize> = (0..src.axes.extents().len()).collect();
-        order.remove(self.axis);
-        let places = select(src.axes, &order);
-        let lines = Walk::new(&[dst.axes.repeated(0, 1), places]);
+        let places = src.axes.sliced(self.axis, 0, 1, 1);
+        let lines = Walk::new(&[dst.axes.repeated(self.axis, 1), places]);
         if dst.axes.elements() == 0 {
             return;
         }

@@ -3,7 +3,7 @@
 //! A tile of the result stays in registers while a column of the left matrices and a row of the right ones pass by. The
 //! right matrices' rows must lie dense for that, else they are copied so; and so must the result's.
 
-use crate::axes::{Array, ArrayMut, Axes};
+use crate::axes::{AXES, Array, ArrayMut, Axes};
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::rearrange::copy;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -78,13 +78,15 @@ impl MatMul {
     }
 
     fn multiply(&self, cx: &Context, a: Array, b: Array, dst: ArrayMut) {
-        let rank = dst.axes.extents().len();
-        let extents = dst.axes.extents().to_vec();
+        let (rank, extents) = (dst.axes.extents().len(), dst.axes);
+        let extents = extents.extents();
         let (stack, [m, n]) = (&extents[..rank - 2], [extents[rank - 2], extents[rank - 1]]);
         let k = *a.axes.extents().last().expect("two at least");
         let spread = |axes: Axes, rows: usize, columns: usize| {
-            let shape: Vec<usize> = stack.iter().copied().chain([rows, columns]).collect();
-            axes.broadcast(&shape)
+            let mut shape = [1; AXES];
+            shape[..rank - 2].copy_from_slice(stack);
+            [shape[rank - 2], shape[rank - 1]] = [rows, columns];
+            axes.broadcast(&shape[..rank])
         };
         let (a_axes, b_axes) = (spread(a.axes, m, k), spread(b.axes, k, n));
         let stride = |axes: &Axes, from_last: usize| axes.stride(rank - from_last);

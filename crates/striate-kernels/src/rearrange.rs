@@ -1,6 +1,6 @@
 //! Moving elements between arrays of any layout: permutations, slices, repetitions, paddings are a copy each.
 
-use crate::axes::{Array, ArrayMut, Walk};
+use crate::axes::{Array, ArrayMut, Axes, Walk};
 use crate::elementwise::{Binary, binary};
 use crate::exec::{Context, SharedMut, for_each_piece};
 use crate::pad::PadMode;
@@ -89,9 +89,8 @@ impl<T: Copy> Copying<'_, T> {
 
 /// `dst` = `value`.
 pub fn fill(cx: &Context, value: f32, dst: ArrayMut) {
-    let extents = dst.axes.extents().to_vec();
-    let value = [value];
-    copy(cx, Array::new(&value, crate::axes::Axes::dense(&[]).broadcast(&extents)), dst);
+    let everywhere = Axes::dense(&[]).broadcast(dst.axes.extents());
+    copy(cx, Array::new(&[value], everywhere), dst);
 }
 
 /// Elements before and behind those of one axis.
@@ -150,11 +149,7 @@ impl PadAxis {
         for Region { start, len, from } in regions {
             let part = match from {
                 (_, _) if len == 0 => continue,
-                (first, None) => {
-                    let mut extents = axes.extents().to_vec();
-                    extents[axis] = len;
-                    src.axes.sliced(axis, first, 1, 1).broadcast(&extents)
-                }
+                (first, None) => src.axes.sliced(axis, first, 1, 1).stretched(axis, len),
                 (first, Some(backwards)) => {
                     let part = src.axes.sliced(axis, first, len, 1);
                     if backwards { part.flipped(axis) } else { part }

@@ -88,15 +88,22 @@ fn assert_close_rounded(what: &str, values: &[f32], expected: &[f64], terms: usi
     }
 }
 
-/// Fails where `values` are further from `expected` than `tolerance` times the largest of these.
-fn assert_close_to_largest(what: &str, values: &[f32], expected: &[f64], tolerance: f64) {
+/// The greatest absolute value, at least 1.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(1.0, |largest: f64, value| largest.max(value.abs()))
+}
+
+/// Fails where `values` are further from `expected` than `tolerance` times `largest`.
+fn assert_close_to_largest(what: &str, values: &[f32], expected: &[f64], largest: f64, tolerance: f64) {
     assert_eq!(values.len(), expected.len());
-    let largest = expected.iter().fold(1.0, |largest: f64, value| largest.max(value.abs()));
     for (i, (value, expected)) in values.iter().zip(expected).enumerate() {
         let error = (*value as f64 - expected).abs() / largest;
         assert!(error <= tolerance, "{what}[{i}]: {value}, expected {expected}, of {largest} at most");
     }
 }
+
+/// Bounds on both sides of most sums.
+const CLIP: Activation = Activation::Clip { min: -0.25, max: 0.5 };
 
 /// How a case is run, beside its geometry.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,7 +113,7 @@ struct Setting {
     bias: bool,
     scale: bool,
     residual: bool,
-    relu: bool,
+    activation: Activation,
     /// What source and destination consist of.
     elements: (ElementType, ElementType),
 }
@@ -117,7 +124,7 @@ impl Setting {
         bias: true,
         scale: true,
         residual: true,
-        relu: true,
+        activation: CLIP,
         elements: (ElementType::F32, ElementType::F32),
     };
 
@@ -191,7 +198,7 @@ fn run_gather_of<A: Element, B: Element>(
             let epilogue = Epilogue {
                 bias: setting.bias.then_some(&bias),
                 residual: setting.residual.then_some(Pixels::new(&residual, residual_ld)),
-                activation: if setting.relu { Activation::Relu } else { Activation::None },
+                activation: setting.activation,
             };
             let mut dst: Vec<$to> = spread(&vec![f32::NAN; to.0 * to.1 * to.2], to, $to_ld);
             let pass = $pass::with(cx.isa, g, src_ld, dst_ld, options).unwrap();
@@ -208,8 +215,9 @@ fn run_gather_of<A: Element, B: Element>(
     }
 }
 
-/// What [`run_gather`] should write, (n, c, h, w), with weights as the algorithm multiplies them.
-fn expect_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: Setting) -> Vec<f64> {
+/// What [`run_gather`] should write, (n, c, h, w), with weights as the algorithm multiplies them; and the greatest of its
+/// sums, whatever they are held within.
+fn expect_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: Setting) -> (Vec<f64>, f64) {
     let (channels, plane, read, [from, written]) = match pass {
         Pass::Forward => {
             (g.oc, g.oh() * g.ow(), g.n * g.ic * g.ih * g.iw, [setting.elements.0, setting.elements.1])
@@ -247,13 +255,19 @@ fn expect_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: 
         if setting.residual {
             value += residual[i] as f64;
         }
-        if setting.relu { value.max(0.0) } else { value }
+        value
     };
-    sums.iter().enumerate().map(finish).collect()
+    let sums: Vec<f64> = sums.iter().enumerate().map(finish).collect();
+    let bounded = sums.iter().map(|value| match setting.activation {
+        Activation::None => *value,
+        Activation::Relu => value.max(0.0),
+        Activation::Clip { min, max } => value.max(min.into()).min(max.into()),
+    });
+    (bounded.collect(), largest(&sums))
 }
 
 fn check_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: Setting) {
-    let expected = expect_gather(g, pass, algorithm, setting);
+    let (expected, largest) = expect_gather(g, pass, algorithm, setting);
     let (src, dst) = setting.elements;
     let (shape, ld, terms, written) = match pass {
         Pass::Forward => {
@@ -269,10 +283,10 @@ fn check_gather(g: &Conv2dGeometry, pass: Pass, algorithm: Algorithm, setting: S
         let values = collect(&dst, shape, ld);
         match (algorithm, written) {
             (Algorithm::Winograd, ElementType::F32) => {
-                assert_close_to_largest(&what, &values, &expected, 1e-5)
+                assert_close_to_largest(&what, &values, &expected, largest, 1e-5)
             }
             (Algorithm::Winograd, ElementType::Bf16) => {
-                assert_close_to_largest(&what, &values, &expected, 1e-5 + Bf16::EPSILON as f64 / 2.0)
+                assert_close_to_largest(&what, &values, &expected, largest, 1e-5 + Bf16::EPSILON as f64 / 2.0)
             }
             (_, ElementType::F32) => assert_close(&what, &values, &expected, terms),
             (_, ElementType::Bf16) => {
@@ -324,7 +338,9 @@ fn check_weights(g: &Conv2dGeometry, algorithm: Algorithm, setting: Setting) {
         let (d_weights, d_bias) = run_weights(&Context { isa, exec: &Serial }, g, algorithm, setting);
         let what = format!("d_weights {algorithm} {isa} {:?} {g}", setting.elements);
         match algorithm {
-            Algorithm::Winograd => assert_close_to_largest(&what, &d_weights, &weights, 1e-5),
+            Algorithm::Winograd => {
+                assert_close_to_largest(&what, &d_weights, &weights, largest(&weights), 1e-5)
+            }
             _ => assert_close(&what, &d_weights, &weights, terms),
         }
         if setting.bias {
@@ -438,9 +454,10 @@ prop_compose! {
 prop_compose! {
     fn setting()(
         gap in (0usize..4, 0usize..4),
-        [bias, scale, residual, relu] in prop::array::uniform4(any::<bool>()),
+        [bias, scale, residual] in prop::array::uniform3(any::<bool>()),
+        activation in prop::sample::select(vec![Activation::None, Activation::Relu, CLIP]),
     ) -> Setting {
-        Setting { gap, bias, scale, residual, relu, elements: Setting::ALL.elements }
+        Setting { gap, bias, scale, residual, activation, elements: Setting::ALL.elements }
     }
 }
 
@@ -656,9 +673,11 @@ fn nan_passes_through_the_rectifier() {
         let mut packed = vec![0.0; pass.packed_len()];
         pass.pack(&cx, &[1.0, f32::NAN], None, &mut packed);
         let mut dst = [0.0; 2];
-        let epilogue = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
-        pass.run(&cx, &[-1.0], &packed, &epilogue, &mut dst, &mut vec![0.0; pass.workspace_len(1)]);
-        assert!(dst[0] == 0.0 && dst[1].is_nan(), "{isa}: {dst:?}");
+        for (activation, least) in [(Activation::Relu, 0.0), (CLIP, -0.25)] {
+            let epilogue = Epilogue { activation, ..Epilogue::default() };
+            pass.run(&cx, &[-1.0], &packed, &epilogue, &mut dst, &mut vec![0.0; pass.workspace_len(1)]);
+            assert!(dst[0] == least && dst[1].is_nan(), "{isa}: {dst:?}");
+        }
     }
 }
 

@@ -68,7 +68,9 @@ fn scratch(len: usize) -> Vec<f32> {
 #[test]
 fn forward_agrees_with_the_reference() {
     for (index, layer) in layers().enumerate() {
-        let (data, relu) = (Data::new(&layer), index % 3 > 0);
+        let clip = Activation::Clip { min: -0.25, max: 0.5 };
+        let activation = [Activation::None, Activation::Relu, clip][index % 3];
+        let data = Data::new(&layer);
         let [from, to] = data.shapes;
         let src = to_nhwc(from, &data.src, layer.src_ld);
         let (weights, bias) = (single(&data.weights), single(&data.bias));
@@ -77,14 +79,18 @@ fn forward_agrees_with_the_reference() {
         let epilogue = Epilogue {
             bias: (index % 4 != 1).then_some(&bias[..]),
             residual: (index % 4 > 1).then_some(view(&residual, residual_ld)),
-            activation: if relu { Activation::Relu } else { Activation::None },
+            activation,
         };
         let expected_bias = epilogue.bias.map(|_| data.bias.as_slice());
         let mut expected =
             reference::conv::forward(&layer.geometry(), &data.src, &data.weights, expected_bias);
         for (value, residual) in expected.iter_mut().zip(&data.d_dst) {
             *value += if epilogue.residual.is_some() { *residual } else { 0.0 };
-            *value = if relu { value.max(0.0) } else { *value };
+            *value = match activation {
+                Activation::None => *value,
+                Activation::Relu => value.max(0.0),
+                Activation::Clip { min, max } => value.max(min.into()).min(max.into()),
+            };
         }
         let compute = |cx: &Context| {
             let pass = Forward::new(cx.isa, &layer).unwrap();

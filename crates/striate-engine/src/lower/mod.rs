@@ -109,7 +109,11 @@ impl Site<'_> {
 
     /// The nonlinearity that the unit takes along.
     pub(crate) fn activation(&self) -> Activation {
-        if self.unit.chain.relu { Activation::Relu } else { Activation::None }
+        match (self.unit.chain.relu, self.unit.chain.clip) {
+            (true, _) => Activation::Relu,
+            (false, Some([min, max])) => Activation::Clip { min, max },
+            (false, None) => Activation::None,
+        }
     }
 
     /// A kernel in words, with what the unit takes along.
@@ -119,6 +123,7 @@ impl Site<'_> {
             (" + batch norm", chain.norm.is_some()),
             (" + add", chain.residual.is_some()),
             (" + relu", chain.relu),
+            (" + clip", chain.clip.is_some()),
         ] {
             describe += if there { part } else { "" };
         }

@@ -341,6 +341,17 @@ fn compositions() -> Vec<Case> {
             let y = net.add(y, bias);
             [net.relu(y)]
         }),
+        net("convs held within bounds", |net| {
+            let x = net.input("x", [3, 5, 5]);
+            let y = net.conv2d("a", x, Conv2d::new(3, 3).padding(1).no_bias());
+            let y = net.batch_norm("bn", y, BatchNorm::eps(1e-3));
+            let y = net.add(y, x);
+            let y = net.activation(y, ActivationKind::Clip { min: -0.517, max: 1.013 });
+            let y = net.conv2d("b", y, Conv2d::new(3, 3).groups(3).padding(1));
+            let y = net.activation(y, ActivationKind::Clip { min: 0.0, max: 2.0 });
+            let y = net.linear("fc", y, Linear::new(4));
+            [net.activation(y, ActivationKind::Clip { min: 0.0, max: 6.0 })]
+        }),
         net("difference in place, relu", |net| {
             let x = net.input("x", [3, 4, 5]);
             let y = net.activation(x, ActivationKind::Sigmoid);

@@ -129,21 +129,24 @@ fn weighted_layers() -> Vec<Case> {
 fn pools() -> Vec<Case> {
     let (max, avg) = (MaxPool2d::new, AvgPool2d::new);
     let narrow = Padding { top: 1, bottom: 0, left: 0, right: 1 };
-    let maxima: [(&[usize], _); 6] = [
+    let maxima: [(&[usize], _); 7] = [
         (&[3, 6, 4], max(2)),
         (&[2, 7, 6], max(3).stride(2).padding(1)),
         (&[5, 4, 5], max(3).stride(1).padding(1)),
         (&[2, 6, 6], max(3).stride(2).ceil()),
         (&[2, 5, 6], MaxPool2d { kernel: [2, 3], stride: [1, 2], padding: narrow, ..max(2) }),
+        (&[2, 4, 5], max(3).stride(1).padding(2)),
         // More taps than eight bits can number.
         (&[1, 17, 18], max(17).stride(1)),
     ];
     let without_pad = |pool| AvgPool2d { count_include_pad: false, ..pool };
-    let means: [(&[usize], _); 6] = [
+    let means: [(&[usize], _); 8] = [
         (&[3, 6, 4], avg(2)),
         (&[2, 7, 6], avg(3).stride(2).padding(1)),
         (&[2, 7, 6], without_pad(avg(3).stride(2).padding(1))),
         (&[2, 6, 6], AvgPool2d { ceil: true, ..avg(3).stride(2) }),
+        (&[2, 4, 5], avg(3).stride(1).padding(2)),
+        (&[2, 4, 5], without_pad(AvgPool2d { ceil: true, ..avg(3).stride(2).padding(2) })),
         (&[2, 6, 6], without_pad(AvgPool2d { ceil: true, ..avg(3).stride(2).padding(1) })),
         (&[2, 5, 6], AvgPool2d { kernel: [2, 3], stride: [1, 2], padding: narrow, ..avg(2) }),
     ];
@@ -888,8 +891,12 @@ pub(crate) fn single(data: &[f64]) -> Vec<f32> {
 
 /// A session that has its parameters and inputs.
 pub(crate) fn session(graph: &Graph, batch: usize, threads: usize, isa: Isa, data: &Data) -> Session {
-    let plan = Plan::new(graph, PlanOptions { threads, isa, ..PlanOptions::new(batch) })
-        .unwrap_or_else(|error| panic!("{error}"));
+    session_of(graph, PlanOptions { threads, isa, ..PlanOptions::new(batch) }, data)
+}
+
+/// The same with any options.
+pub(crate) fn session_of(graph: &Graph, options: PlanOptions, data: &Data) -> Session {
+    let plan = Plan::new(graph, options).unwrap_or_else(|error| panic!("{error}"));
     let mut session = Session::new(plan).unwrap();
     let tensor = |(node, parameter, _): (&striate_graph::Node, &Parameter, Value)| {
         (node.name.clone(), Tensor::new(parameter.dims.clone(), single(&data.parameters[&node.name])))

@@ -168,40 +168,44 @@ impl ActivationKind {
         self.row().1
     }
 
-    /// The constants that do not lie where they must: what, its value, its range.
+    /// Whether its constants lie where they must.
     fn check(self, problems: &mut Vec<Problem>) {
-        const FINITE: &str = "the finite numbers";
-        let rows: [(&'static str, f32, bool, &'static str); 2] = match self {
-            Self::LeakyRelu { slope } => {
-                [("slope", slope, slope > 0.0 && slope <= 1.0, "0 < slope ≤ 1"), ("", 0.0, true, "")]
+        let mut require = |what, value: f32, fits: bool, range| {
+            if !fits {
+                problems.push(Problem::Range { what, value: value.to_string(), range });
             }
-            Self::Clip { min, max } => [
-                ("min", min, !min.is_nan() && min < f32::INFINITY, "−∞ ≤ min < ∞"),
-                ("max", max, !max.is_nan() && max > f32::NEG_INFINITY, "−∞ < max ≤ ∞"),
-            ],
+        };
+        match self {
+            Self::LeakyRelu { slope } => {
+                require("slope", slope, slope > 0.0 && slope <= 1.0, "0 < slope ≤ 1");
+            }
+            Self::Clip { min, max } => {
+                require("min", min, min < f32::INFINITY, "−∞ ≤ min < ∞");
+                require("max", max, max > f32::NEG_INFINITY, "−∞ < max ≤ ∞");
+            }
             Self::HardSigmoid { alpha, beta } => {
-                [("alpha", alpha, alpha.is_finite(), FINITE), ("beta", beta, beta.is_finite(), FINITE)]
+                require("alpha", alpha, alpha.is_finite(), FINITE);
+                require("beta", beta, beta.is_finite(), FINITE);
             }
             Self::Elu { alpha } => {
-                [("alpha", alpha, alpha >= 0.0 && alpha.is_finite(), "0 ≤ alpha < ∞"), ("", 0.0, true, "")]
+                require("alpha", alpha, (0.0..f32::INFINITY).contains(&alpha), "0 ≤ alpha < ∞");
             }
             Self::Celu { alpha } => {
-                [("alpha", alpha, alpha > 0.0 && alpha.is_finite(), "0 < alpha < ∞"), ("", 0.0, true, "")]
+                require("alpha", alpha, alpha > 0.0 && alpha.is_normal(), "0 < alpha < ∞, not subnormal");
             }
-            Self::Selu { alpha, gamma } => [
-                ("alpha", alpha, alpha >= 0.0 && alpha.is_finite(), "0 ≤ alpha < ∞"),
-                ("gamma", gamma, gamma > 0.0 && gamma.is_finite(), "0 < gamma < ∞"),
-            ],
+            Self::Selu { alpha, gamma } => {
+                require("alpha", alpha, (0.0..f32::INFINITY).contains(&alpha), "0 ≤ alpha < ∞");
+                require("gamma", gamma, gamma > 0.0 && gamma.is_finite(), "0 < gamma < ∞");
+            }
             Self::Swish { alpha } | Self::ThresholdedRelu { alpha } => {
-                [("alpha", alpha, alpha.is_finite(), FINITE), ("", 0.0, true, "")]
+                require("alpha", alpha, alpha.is_finite(), FINITE);
             }
-            _ => return,
-        };
-        for (what, value, _, range) in rows.into_iter().filter(|(_, _, fits, _)| !fits) {
-            problems.push(Problem::Range { what, value: value.to_string(), range });
+            _ => {}
         }
     }
 }
+
+const FINITE: &str = "the finite numbers";
 
 /// An activation function: any shape, same shape out.
 #[derive(Clone, Copy, Debug, PartialEq)]

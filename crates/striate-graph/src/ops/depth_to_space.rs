@@ -38,7 +38,7 @@ fn area(block: usize, problems: &mut Vec<Problem>) -> Option<[usize; 2]> {
 }
 
 fn divides(what: &'static str, of: usize, by: usize, problems: &mut Vec<Problem>) -> Option<usize> {
-    if of % by != 0 {
+    if !of.is_multiple_of(by) {
         problems.push(Problem::Blocks { what, of, by });
         return None;
     }

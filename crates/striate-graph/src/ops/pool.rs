@@ -21,7 +21,7 @@ pub struct MaxPool2d {
     pub kernel: [usize; 2],
     /// Vertical and horizontal stride.
     pub stride: [usize; 2],
-    /// Padding on the four sides, at most half the window.
+    /// Padding on the four sides, less than the window: none lies on padding alone.
     pub padding: Padding,
     /// Round the output size up instead of down.
     pub ceil: bool,
@@ -39,7 +39,7 @@ pub struct AvgPool2d {
     pub kernel: [usize; 2],
     /// Vertical and horizontal stride.
     pub stride: [usize; 2],
-    /// Padding on the four sides, at most half the window.
+    /// Padding on the four sides, less than the window: none lies on padding alone.
     pub padding: Padding,
     /// Round the output size up instead of down.
     pub ceil: bool,
@@ -146,7 +146,7 @@ fn pooled(windows: [Window; 2], src: &Type, problems: &mut Vec<Problem>) -> Opti
     let [channels, height, width] = expect::map("the input", src, problems)?;
     for (axis, window) in windows.iter().enumerate() {
         for pad in window.pad {
-            if pad > window.size / 2 {
+            if pad >= window.size.max(1) {
                 problems.push(Problem::PaddingTooLarge {
                     axis: AXES[axis],
                     padding: pad,

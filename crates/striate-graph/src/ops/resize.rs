@@ -12,7 +12,7 @@
 
 use super::{Operation, Reach, expect};
 use crate::autodiff::Backprop;
-use crate::error::Problem;
+use crate::error::{MAX_SIDE, Problem};
 use crate::{Type, Value};
 
 /// Where a position that is asked for lies between two elements: which of them is nearest.
@@ -72,7 +72,7 @@ impl Coordinates {
     ];
 }
 
-/// Resizing along an axis.
+/// Resizing along an axis, of at most [`MAX_SIDE`] elements before and behind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resize {
     /// The axis (0 = channels, 1 = rows, 2 = columns).
@@ -97,8 +97,13 @@ pub struct ResizeBackward {
 }
 
 impl Resize {
-    fn check(&self, problems: &mut Vec<Problem>) {
+    /// `input` is the number of elements that are resized.
+    fn check(&self, input: usize, problems: &mut Vec<Problem>) {
+        expect::positive("input size", input, problems);
         expect::positive("output size", self.size, problems);
+        if input.max(self.size) > MAX_SIDE {
+            problems.push(Problem::TooLarge);
+        }
         if let Some(scale) = self.scale
             && !(scale > 0.0 && scale.is_finite())
         {
@@ -124,8 +129,7 @@ impl Operation for Resize {
     }
     fn infer(&self, inputs: &[&Type], problems: &mut Vec<Problem>) -> Option<Vec<Type>> {
         let [src] = expect::inputs(inputs, "one input", problems)?;
-        expect::axis(self.axis, src, problems)?;
-        self.check(problems);
+        self.check(expect::axis(self.axis, src, problems)?, problems);
         let mut dims = src.dims.clone();
         dims[self.axis] = self.size;
         Some(vec![src.with_dims(dims)])
@@ -148,8 +152,7 @@ impl Operation for ResizeBackward {
         let [d_dst] = expect::inputs(inputs, "the output's gradient", problems)?;
         let Resize { axis, size, .. } = self.resize;
         expect::axis(axis, d_dst, problems)?;
-        self.resize.check(problems);
-        expect::positive("input size", self.input, problems);
+        self.resize.check(self.input, problems);
         let with = |size: usize| {
             let mut dims = d_dst.dims.clone();
             dims[axis] = size;

@@ -144,7 +144,7 @@ pub enum Problem {
     #[error("reads '{name}', which a later node gives: nodes must come after what they read")]
     Order { name: String },
     #[error("{0}")]
-    Graph(NodeError),
+    Graph(Box<NodeError>),
     #[error("the attribute {name} is missing")]
     NoAttribute { name: &'static str },
     #[error("the attribute {name} {problem}")]

@@ -1,5 +1,6 @@
 //! The direct algorithm: one gather, or one for each phase of the stride.
 
+use super::Bounds;
 use super::axis::{Axis, kernel_elements};
 use super::gather::{Call, Gather};
 use super::geometry::Conv2dGeometry;
@@ -136,11 +137,11 @@ impl Direct {
             Some(residual) if fold > 1 && residual.ld != to.ld => (None, Some(residual)),
             fused => (fused, None),
         };
-        let floor = call.floor;
+        let bounds = call.bounds;
         let call = Call {
             bias,
             residual: fused.map(|residual| Pixels::new(residual.data, fold * residual.ld)),
-            floor: if apart.is_some() { f32::NEG_INFINITY } else { floor },
+            bounds: if apart.is_some() { Bounds::NONE } else { bounds },
             dst_ld: fold * to.ld,
             zeros: &self.zeros,
             ..*call
@@ -156,7 +157,7 @@ impl Direct {
             phase.run_task::<A, T, D>(&Call { packed, ..call }, task - first, scratch);
         });
         if let Some(residual) = apart {
-            add_residual(cx, residual, floor, &call.dst, to);
+            add_residual(cx, residual, bounds, &call.dst, to);
         }
     }
 
@@ -175,8 +176,8 @@ impl Direct {
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// dst = max(dst + residual, floor), where tiles could not do it.
-fn add_residual<D: Element>(cx: &Context, residual: Pixels<D>, floor: f32, dst: &SharedMut<D>, map: Map) {
+/// dst = dst + residual, held within the bounds, where tiles could not do it.
+fn add_residual<D: Element>(cx: &Context, residual: Pixels<D>, bounds: Bounds, dst: &SharedMut<D>, map: Map) {
     for_each_piece(cx.exec, map.pixels, 1024, |first, count, _| {
         for pixel in first..first + count {
             // SAFETY: a pixel of the destination, in this piece alone.
@@ -184,7 +185,8 @@ fn add_residual<D: Element>(cx: &Context, residual: Pixels<D>, floor: f32, dst: 
             for (value, residual) in dst.iter_mut().zip(&residual.data[pixel * residual.ld..]) {
                 let sum = value.to_f32() + residual.to_f32();
                 // Keeps NaN, as tiles do.
-                *value = D::from_f32(if sum < floor { floor } else { sum });
+                let sum = if sum < bounds.floor { bounds.floor } else { sum };
+                *value = D::from_f32(if sum > bounds.ceiling { bounds.ceiling } else { sum });
             }
         }
     });

@@ -5,6 +5,7 @@
 //! by pixel tile, panel by panel. Where the panels of a task exceed the cache, the reduction is cut as well and
 //! the partial sums wait in scratch memory, in float32.
 
+use super::Bounds;
 use super::axis::Axis;
 use super::depthwise;
 use super::panels::{Panel, Panels, Product};
@@ -86,7 +87,7 @@ pub(super) struct Call<'a, A = f32, D = f32> {
     pub(super) packed: &'a [f32],
     pub(super) bias: Option<&'a [f32]>,
     pub(super) residual: Option<Pixels<'a, D>>,
-    pub(super) floor: f32,
+    pub(super) bounds: Bounds,
     pub(super) dst: SharedMut<'a, D>,
     pub(super) dst_ld: usize,
     /// As many zeros as the longest [`row_len`](Gather::row_len), of whatever element.
@@ -96,8 +97,8 @@ pub(super) struct Call<'a, A = f32, D = f32> {
 impl<'a, A, D: Copy> Call<'a, A, D> {
     /// The call with another source.
     pub(super) fn with_source<B>(&self, src: &'a [B]) -> Call<'a, B, D> {
-        let Self { packed, bias, residual, floor, dst, dst_ld, zeros, .. } = *self;
-        Call { src, packed, bias, residual, floor, dst, dst_ld, zeros }
+        let Self { packed, bias, residual, bounds, dst, dst_ld, zeros, .. } = *self;
+        Call { src, packed, bias, residual, bounds, dst, dst_ld, zeros }
     }
 }
 
@@ -503,7 +504,7 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
                     bias,
                     residual: residual.map_or(std::ptr::null(), |map| map.data[panel.dst_channel..].as_ptr()),
                     residual_ld: residual.map_or(0, |map| map.ld),
-                    floor: call.floor,
+                    bounds: call.bounds,
                     fetch: gather.fetch,
                 };
                 gather.product.tile_fn::<S, T, D>(table.pixels, panel.vectors)(s, &reduction, &sink);
@@ -517,7 +518,7 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
                     bias,
                     residual: std::ptr::null(),
                     residual_ld: 0,
-                    floor: f32::NEG_INFINITY,
+                    bounds: Bounds::NONE,
                     fetch: false,
                 };
                 gather.product.tile_fn::<S, T, f32>(table.pixels, panel.vectors)(s, &reduction, &sink);

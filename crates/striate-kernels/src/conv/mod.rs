@@ -42,6 +42,7 @@ pub use geometry::{Conv2dGeometry, GeometryError, MAX_ELEMENTS, MAX_EXTENT, MAX_
 pub use pass::{BackwardData, Forward};
 pub use weights::BackwardWeights;
 
+use crate::simd::Simd;
 use crate::{ElementType, Pixels};
 
 /// How a pass is to be planned.
@@ -74,21 +75,47 @@ pub struct Epilogue<'a, D = f32> {
 }
 
 /// A nonlinearity that a pass applies to what it writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {
     /// None.
     #[default]
     None,
     /// max(0, x); NaN stays NaN.
     Relu,
+    /// min(max(x, `min`), `max`); NaN stays NaN.
+    Clip {
+        /// The least value it leaves.
+        min: f32,
+        /// The greatest, also where it is less than the least.
+        max: f32,
+    },
+}
+
+/// What values are held within.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bounds {
+    floor: f32,
+    ceiling: f32,
+}
+
+impl Bounds {
+    /// All values as they are.
+    const NONE: Self = Self { floor: f32::NEG_INFINITY, ceiling: f32::INFINITY };
+
+    /// A vector of values, held; where a value is NaN it stays.
+    #[inline(always)]
+    pub(crate) fn hold<S: Simd>(self, s: S, value: S::F) -> S::F {
+        s.min(s.splat(self.ceiling), s.max(s.splat(self.floor), value))
+    }
 }
 
 impl Activation {
-    /// The least value it leaves.
-    pub(crate) fn floor(self) -> f32 {
+    /// The least and the greatest value it leaves.
+    pub(crate) fn bounds(self) -> Bounds {
         match self {
-            Activation::None => f32::NEG_INFINITY,
-            Activation::Relu => 0.0,
+            Activation::None => Bounds::NONE,
+            Activation::Relu => Bounds { floor: 0.0, ..Bounds::NONE },
+            Activation::Clip { min, max } => Bounds { floor: min, ceiling: max },
         }
     }
 }

@@ -8,7 +8,7 @@ use super::geometry::{Conv2dGeometry, GeometryError, MAX_PHASES};
 use super::panels::WeightStrides;
 use super::tile::{Factor, Machine};
 use super::winograd::{Filtering, Winograd};
-use super::{Epilogue, Options};
+use super::{Bounds, Epilogue, Options};
 use crate::element::{Elements, ElementsMut};
 use crate::exec::SharedMut;
 use crate::{Bf16, Context, Element, ElementType, Isa, Pixels, view::extent};
@@ -162,7 +162,7 @@ impl Pass {
         assert!(src.len() >= extent(from.pixels, from.channels, from.ld), "source");
         assert!(dst.len() >= extent(to.pixels, to.channels, to.ld), "destination");
         assert!(workspace.len() >= self.workspace_len(cx.exec.workers()), "workspace");
-        let Rest { packed, bias, residual, floor } = rest;
+        let Rest { packed, bias, residual, bounds } = rest;
         assert_eq!(packed.len(), self.packed_len(), "packed weights");
         assert!(bias.is_none_or(|bias| bias.len() == to.channels), "bias");
         let residual = residual.map(|(data, ld)| Pixels::new(data.get::<D>(), ld));
@@ -171,7 +171,7 @@ impl Pass {
             assert!(residual.data.len() >= extent(to.pixels, to.channels, residual.ld), "residual");
         }
         let (dst, dst_ld) = (SharedMut::new(dst), to.ld);
-        let call = Call { src, packed, bias, residual, floor, dst, dst_ld, zeros: &[] };
+        let call = Call { src, packed, bias, residual, bounds, dst, dst_ld, zeros: &[] };
         match &self.plan {
             Plan::Direct(plan) => plan.run::<A, T, D>(cx, &call, workspace),
             Plan::Winograd(plan) => plan.run(cx, &call, workspace),
@@ -192,7 +192,7 @@ struct Rest<'a> {
     bias: Option<&'a [f32]>,
     /// With its pixel distance.
     residual: Option<(Elements<'a>, usize)>,
-    floor: f32,
+    bounds: Bounds,
 }
 
 /// The pass's public face, once for each.
@@ -277,8 +277,8 @@ macro_rules! pass {
                 workspace: &mut [f32],
             ) {
                 let residual = epilogue.residual.map(|map| (Elements::of(map.data), map.ld));
-                let (bias, floor) = (epilogue.bias, epilogue.activation.floor());
-                let rest = Rest { packed, bias, residual, floor };
+                let (bias, bounds) = (epilogue.bias, epilogue.activation.bounds());
+                let rest = Rest { packed, bias, residual, bounds };
                 let operands = Operands { src: Elements::of(src), dst: ElementsMut::of(dst), rest };
                 self.0.run(cx, operands, workspace);
             }

@@ -5,6 +5,7 @@
 //! bfloat16. Source rows come through pointers, one per pixel and tap, so that padding, strides, dilation and batch are
 //! the caller's affair.
 
+use super::Bounds;
 use crate::element::{Bf16, Element, ElementType};
 use crate::simd::{Isa, Kernel, Simd, dispatch, dispatch_dot};
 use std::mem::MaybeUninit;
@@ -231,8 +232,8 @@ pub(super) struct Sink<D> {
     pub(super) residual: *const D,
     /// Pixel distance of `residual`.
     pub(super) residual_ld: usize,
-    /// The least value to leave: 0 rectifies, −∞ leaves all.
-    pub(super) floor: f32,
+    /// What the values are held within.
+    pub(super) bounds: Bounds,
     /// Whether destination and residual are fetched while the sums are made.
     pub(super) fetch: bool,
 }
@@ -423,7 +424,6 @@ pub(super) unsafe fn finish<S: Simd, D: Element, const PIXELS: usize, const VECT
                 unsafe { held.add(p * VECTORS + v).write(sums[p][v]) };
             }
         }
-        let floor = s.splat(sink.floor);
         for p in 0..PIXELS {
             for v in 0..VECTORS {
                 let len = if v + 1 < VECTORS { S::LANES } else { sink.tail };
@@ -436,8 +436,7 @@ pub(super) unsafe fn finish<S: Simd, D: Element, const PIXELS: usize, const VECT
                         let residual = sink.residual.add(pixel * sink.residual_ld + v * S::LANES);
                         value = s.add(value, s.load_up_to(residual, len));
                     }
-                    // The sum comes second: where it is NaN it stays.
-                    let value = s.max(floor, value);
+                    let value = sink.bounds.hold(s, value);
                     s.store_up_to(sink.dst.add(pixel * sink.dst_ld + v * S::LANES), value, len);
                 }
             }
@@ -455,12 +454,10 @@ pub(super) unsafe fn finish<S: Simd, D: Element, const PIXELS: usize, const VECT
                 }
             }
         }
-        let floor = s.splat(sink.floor);
         for p in 0..PIXELS {
             let dst = sink.dst.add(*sink.pixels.add(p) * sink.dst_ld);
             for v in 0..VECTORS {
-                // As above.
-                let value = s.max(floor, sums[p][v]);
+                let value = sink.bounds.hold(s, sums[p][v]);
                 if v + 1 < VECTORS || sink.tail == S::LANES {
                     s.store(dst.add(v * S::LANES), value);
                 } else {

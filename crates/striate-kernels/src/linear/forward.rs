@@ -133,7 +133,7 @@ impl Task<'_> {
     fn finish<S: Simd>(&mut self, s: S) {
         let Layer { n, dst_ld, .. } = self.plan.layer;
         let Epilogue { bias, residual, activation } = *self.epilogue;
-        let (floor, first, count) = (s.splat(activation.floor()), self.channels.start, self.channels.len());
+        let (bounds, first, count) = (activation.bounds(), self.channels.start, self.channels.len());
         for image in 0..n {
             for at in (0..count).step_by(S::LANES) {
                 let len = S::LANES.min(count - at);
@@ -149,8 +149,8 @@ impl Task<'_> {
                         let residual = &residual.data[image * residual.ld + channel..];
                         sum = s.add(sum, s.load_up_to(residual.as_ptr(), len));
                     }
-                    // The sum comes second: where it is NaN it stays.
-                    s.store_up_to(self.dst.ptr_at(image * dst_ld + channel), s.max(floor, sum), len);
+                    let held = bounds.hold(s, sum);
+                    s.store_up_to(self.dst.ptr_at(image * dst_ld + channel), held, len);
                 }
             }
         }

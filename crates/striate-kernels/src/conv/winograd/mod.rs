@@ -20,6 +20,7 @@ mod transform;
 
 pub(super) use gradient::Gradient;
 
+use super::Bounds;
 use super::algorithm::Refusal;
 use super::axis::{Axis, kernel_elements};
 use super::gather::Call;
@@ -402,7 +403,7 @@ impl Multiply<'_> {
                     bias: std::ptr::null(),
                     residual: std::ptr::null(),
                     residual_ld: 0,
-                    floor: f32::NEG_INFINITY,
+                    bounds: Bounds::NONE,
                     fetch: false,
                 };
                 tile_fn::<S, f32, f32>(to - from, panel.vectors)(s, &reduction, &sink);
@@ -455,7 +456,7 @@ fn transform_dst<S: Simd, D: Element, const OUT: usize>(
     let [image, row, col] = plan.src.grid.place(step.block.tiles.start + tile);
     let (height, width) = (OUT.min(rows - row), OUT.min(cols - col));
     let first = (image * rows + row) * cols + col;
-    let (floor, far) = (s.splat(call.floor), plan.dst_point());
+    let (bounds, far) = (call.bounds, plan.dst_point());
     for v in 0..panel.vectors {
         let channel = panel.dst_channel + v * S::LANES;
         let len = S::LANES.min(panel.channels - v * S::LANES);
@@ -488,8 +489,7 @@ fn transform_dst<S: Simd, D: Element, const OUT: usize>(
                         let residual = residual.data.as_ptr().add(pixel * residual.ld + channel);
                         value = s.add(value, s.load_up_to(residual, len));
                     }
-                    // The value comes second: where it is NaN it stays.
-                    let value = s.max(floor, value);
+                    let value = bounds.hold(s, value);
                     s.store_up_to(call.dst.ptr_at(pixel * call.dst_ld + channel), value, len);
                 }
             }
