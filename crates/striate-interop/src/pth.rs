@@ -125,19 +125,14 @@ pub enum PthProblem {
     },
     /// A view that reaches outside its storage.
     #[error(
-        "{tensor}: shape {shape:?} with strides {strides:?} from {offset} on leaves its storage of {len} elements"
+        "{tensor}: shape {:?} with strides {:?} from {} on leaves its storage of {} elements",
+        view.shape, view.strides, view.offset, view.len
     )]
     Outside {
         /// The tensor.
         tensor: String,
-        /// Its sizes.
-        shape: Vec<usize>,
-        /// Its strides.
-        strides: Vec<usize>,
-        /// Where it begins in the storage.
-        offset: usize,
-        /// The elements of the storage.
-        len: usize,
+        /// What it asks for.
+        view: Box<View>,
     },
     /// Views that make far more elements than the file has bytes.
     #[error("the tensors have more elements than the file has bytes ({size}): it was not made to be read")]
@@ -145,6 +140,19 @@ pub enum PthProblem {
         /// The length of the file in bytes.
         size: u64,
     },
+}
+
+/// How a tensor lies in a storage, in elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Its sizes.
+    pub shape: Vec<usize>,
+    /// Its strides.
+    pub strides: Vec<usize>,
+    /// Where it begins.
+    pub offset: usize,
+    /// How many elements the storage has.
+    pub len: usize,
 }
 
 /// Reads the parameters in the file at `path`, by name and in the order of the file.
@@ -285,18 +293,17 @@ fn has_tensors(dict: &[(Value, Value)]) -> bool {
 
 /// The number of elements of a tensor that lies inside its storage.
 fn check(name: &str, view: &TensorRef) -> Result<u64, PthProblem> {
-    let outside = || PthProblem::Outside {
-        tensor: name.into(),
-        shape: view.shape.clone(),
-        strides: view.strides.clone(),
-        offset: view.offset,
-        len: view.storage.len,
+    let outside = || {
+        let (shape, strides) = (view.shape.clone(), view.strides.clone());
+        let view = View { shape, strides, offset: view.offset, len: view.storage.len };
+        PthProblem::Outside { tensor: name.into(), view: Box::new(view) }
     };
     let count = elements::count(&view.shape).ok_or_else(outside)?;
     if count > 0 {
-        let steps = view.shape.iter().zip(&view.strides);
-        let last = steps.map(|(size, stride)| (size - 1).checked_mul(*stride));
-        let last = last.fold(Some(view.offset), |sum, step| sum?.checked_add(step?));
+        let mut steps = view.shape.iter().zip(&view.strides);
+        let last = steps.try_fold(view.offset, |sum, (size, stride)| {
+            (size - 1).checked_mul(*stride).and_then(|step| sum.checked_add(step))
+        });
         if last.is_none_or(|last| last >= view.storage.len) {
             return Err(outside());
         }

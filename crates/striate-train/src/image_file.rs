@@ -418,11 +418,14 @@ mod tests {
         assert!((0..1024).all(|at| (input[at] == 250) == (at % 32 == 11 && (6..30).contains(&(at / 32)))));
     }
 
+    /// Filter, size, shorter side, crop, digest.
+    type Golden = (Filter, [u32; 2], usize, [usize; 2], (u32, u32));
+
     /// Sums of the bytes that torchvision 0.29 makes of a PNG file, by `tests/goldens/pillow.py`.
     #[test]
     fn a_crop_is_torchvisions() {
         #[rustfmt::skip]
-        let goldens: [(Filter, [u32; 2], usize, [usize; 2], (u32, u32)); 6] = [
+        let goldens: [Golden; 6] = [
             (Filter::Bilinear, [37, 53], 28, [24, 24], (221300, 191665842)),
             (Filter::Bilinear, [53, 37], 28, [23, 21], (186256, 133907623)),
             (Filter::Bilinear, [20, 21], 64, [33, 56], (718842, 2009391578)),

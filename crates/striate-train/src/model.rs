@@ -4,6 +4,7 @@ use crate::image_file::Preprocess;
 use crate::weights;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use striate_engine::{ParameterMismatch, Parameters, Tensor};
 use striate_graph::Graph;
@@ -43,7 +44,7 @@ pub enum ModelError {
     File(#[from] TensorFileError),
     /// The file cannot be read as one of parameters.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Weights(#[from] Box<WeightsError>),
     /// A safetensors file that does not say what network it belongs to.
     #[error("{}: holds tensors but no {what}; it was not saved by Striate", path.display())]
     Metadata {
@@ -101,7 +102,20 @@ impl Model {
     /// When the file is none, with what is missing or wrong.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
         let path = path.as_ref();
-        let file = TensorFile::read(path)?;
+        Self::from_file(TensorFile::read(path)?, path)
+    }
+
+    /// Reads a model of `size` bytes from `source`, which errors call `name`.
+    ///
+    /// # Errors
+    /// When it is none, with what is missing or wrong.
+    pub fn read_from(source: impl Read, size: u64, name: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let path = name.as_ref();
+        let file = TensorFile::read_from(source, size);
+        Self::from_file(file.map_err(|problem| TensorFileError { path: path.into(), problem })?, path)
+    }
+
+    fn from_file(file: TensorFile, path: &Path) -> Result<Self, ModelError> {
         let metadata = |key: &str, what: &str| {
             let missing = || ModelError::Metadata { path: path.into(), what: what.into() };
             file.metadata.get(key).ok_or_else(missing)
@@ -124,7 +138,7 @@ impl Model {
 /// When the file is none, or lacks parameters or has them in other shapes: all of them.
 pub fn read_parameters(path: impl AsRef<Path>, graph: &Graph) -> Result<Parameters, ModelError> {
     let path = path.as_ref();
-    let parameters = from_file(weights::unwrapped(striate_interop::weights::read(path)?));
+    let parameters = from_file(weights::unwrapped(striate_interop::weights::read(path).map_err(Box::new)?));
     parameters.check(graph).map_err(|source| ModelError::Parameters { path: path.into(), source })?;
     Ok(parameters)
 }

@@ -141,9 +141,12 @@ pub(crate) mod tests {
         }
     }
 
+    /// Filter, size before and after, channels, digest.
+    type Golden = (Filter, [usize; 2], [usize; 2], usize, (u32, u32));
+
     // Pillow 13.0.0
     #[rustfmt::skip]
-    const GOLDENS: [(Filter, [usize; 2], [usize; 2], usize, (u32, u32)); 28] = [
+    const GOLDENS: [Golden; 28] = [
         (Filter::Bilinear, [40, 30], [20, 15], 1, (38538, 5868394)),
         (Filter::Bilinear, [40, 30], [20, 15], 3, (115836, 52275111)),
         (Filter::Bilinear, [37, 53], [16, 23], 1, (46636, 8739649)),

@@ -268,7 +268,9 @@ fn compare(found: &[f64], wanted: &[f64]) -> Result<(), String> {
     }
     let far = |(found, wanted): (&f64, &f64)| {
         let same = found == wanted || found.is_nan() && wanted.is_nan();
-        !same && !((found - wanted).abs() <= ABSOLUTE + RELATIVE * wanted.abs())
+        // A NaN where there should be none is never near.
+        let near = (found - wanted).abs() <= ABSOLUTE + RELATIVE * wanted.abs();
+        !same && !near
     };
     let wrong = found.iter().zip(wanted).filter(|(found, wanted)| far((found, wanted))).count();
     match found.iter().zip(wanted).find(|(found, wanted)| far((found, wanted))) {

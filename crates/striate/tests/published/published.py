@@ -9,7 +9,7 @@
 `goldens` fills the networks with weights that follow from a formula (`fill`), which `tests/published.rs` computes as well.
 `compare` gives them PyTorch's own random weights, saves those as .pth and as .safetensors, lets
 `cargo run --example published` load them and compute, and compares every logit and every parameter's gradient with
-PyTorch's in float64.
+PyTorch's in float64: logits as in inference, gradients as in training, with the statistics of the batch.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 
 import numpy
@@ -46,6 +45,16 @@ KEPT = slice(0, None, 50)
 LOGITS = 1e-4
 GRADIENTS = 1e-3
 BATCH = 2
+# These normalise and pool by maximum again and again, and the more places, the more pairs lie closer than rounding. VGG's
+# first fully connected layer then takes the smaller map.
+SIDES = {"googlenet": 96, **{f"vgg{depth}_bn": 64 for depth in (11, 13, 16, 19)}}
+# With usual numbers rounding switches some ReLUs and maximum pools, and each switch moves the gradients behind it.
+# Seeds are tried until PyTorch's own float32 is this close to its float64, with noise of the size of rounding in the
+# parameters as well (so many draws); the fittest of so many seeds otherwise.
+FIT = 3e-4
+SEEDS = 10
+NOISE = 3e-7
+DRAWS = 3
 
 
 def build(name):
@@ -112,40 +121,110 @@ def goldens():
     (FOLDER / "goldens.json").write_text(f'{{\n  "source": "{source}",\n  "networks": {{\n{lines}\n  }}\n}}\n')
 
 
-def randomise(network):
-    """PyTorch's initialisation, and something to do for batch norm in both modes."""
-    for module in network.modules():
+def randomise(network, image):
+    """PyTorch's initialisation, something to do for batch norm in both modes, and shifts that keep ReLUs off their kink.
+
+    In deep networks with batch norm PyTorch's own float32 misses its float64 by up to a tenth, for the reason above. So
+    the shift before each of their ReLUs is chosen such that on these images a channel is positive everywhere, or
+    negative everywhere (every fourth).
+    """
+    hooks = []
+    for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
             nn.init.normal_(module.running_mean, std=0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
+        if not isinstance(module, nn.BatchNorm2d):
+            continue
+        # What is added to another map is positive throughout, as that is.
+        block = network.get_submodule(name.rpartition(".")[0])
+        final = "bn3" if hasattr(block, "bn3") else "bn2"
+        summed = "downsample" in name or (name.endswith(final) and hasattr(block, final))
+
+        def shift(module, _, output, summed=summed):
+            with torch.no_grad():
+                rows = output.transpose(0, 1).flatten(1)
+                low, high, margin = rows.min(1).values, rows.max(1).values, 0.1 * rows.std(1)
+                negative = torch.arange(len(rows)) % 4 == (4 if summed else 3)
+                by = torch.where(negative, -high - margin, margin - low)
+                module.bias += by
+                return output + by.reshape(1, -1, *[1] * (output.dim() - 2))
+
+        hooks.append(module.register_forward_hook(shift))
+    network.double().train()(image.double())
+    for hook in hooks:
+        hook.remove()
+    network.float()
 
 
 def off(found, reference, peak):
     return (found.double() - reference).abs().max().item() / peak
 
 
+class Case:
+    """A network with random weights, images, and what PyTorch makes of them."""
+
+    def __init__(self, name, seed):
+        torch.manual_seed(seed)
+        self.seed = seed
+        self.network = build(name)
+        side = SIDES.get(name, 224)
+        if name.startswith("vgg") and side != 224:
+            self.network.avgpool = nn.Identity()
+            self.network.classifier[0] = nn.Linear(512 * (side // 32) ** 2, 4096)
+        self.image = torch.randn(BATCH, 3, side, side)
+        self.labels = torch.randint(1000, (BATCH,))
+        randomise(self.network, self.image)
+        self.state = {key: value.clone() for key, value in self.network.state_dict().items()}
+        self.gradients = self.gradients_in(torch.float64)
+        self.largest = max(gradient.abs().max().item() for gradient in self.gradients.values())
+        self.single = 0.0
+        for draw in range(1 + DRAWS):
+            single = self.gradients_in(torch.float32, NOISE if draw else 0)
+            self.single = max(self.single, *(self.error(single[key], key) for key in single))
+            if self.single > FIT:
+                break
+
+    def gradients_in(self, dtype, noise=0.0):
+        network = self.network
+        network.load_state_dict(self.state)
+        network.to(dtype).train().zero_grad()
+        if noise:
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.mul_(1 + noise * torch.randn_like(parameter))
+        F.cross_entropy(network(self.image.to(dtype)), self.labels).backward()
+        return {key: parameter.grad.double().clone() for key, parameter in network.named_parameters()}
+
+    def error(self, gradient, key):
+        """A gradient that is nothing but rounding is measured by the largest of all."""
+        peak = max(self.gradients[key].abs().max().item(), 1e-4 * self.largest)
+        return off(gradient, self.gradients[key], peak)
+
+    def logits(self):
+        self.network.load_state_dict(self.state)
+        with torch.no_grad():
+            return self.network.double().eval()(self.image.double())
+
+
+def fittest(name):
+    best = None
+    for seed in range(SEEDS):
+        case = Case(name, seed)
+        if best is None or case.single < best.single:
+            best = case
+        if best.single <= FIT:
+            break
+    return best
+
+
 def compare(name, folder):
-    torch.manual_seed(7)
-    network = build(name)
-    randomise(network)
-    state = network.state_dict()
-    torch.save(state, folder / "weights.pth")
-    save_file({key: value.contiguous() for key, value in state.items()}, folder / "weights.safetensors")
-    image = torch.randn(BATCH, 3, 224, 224)
-    labels = torch.randint(1000, (BATCH,))
-    save_file({"image": image, "labels": labels.float()}, folder / "data.safetensors")
-
-    start = time.time()
-    network.double().eval()
-    with torch.no_grad():
-        logits = network(image.double())
-    # Statistics as in inference: those of two images would make the gradients of deep networks depend on rounding.
-    F.cross_entropy(network(image.double()), labels).backward()
-    gradients = {key: parameter.grad for key, parameter in network.named_parameters()}
-    seconds = time.time() - start
-
+    case = fittest(name)
+    torch.save(case.state, folder / "weights.pth")
+    save_file({key: value.contiguous() for key, value in case.state.items()}, folder / "weights.safetensors")
+    save_file({"image": case.image, "labels": case.labels.float()}, folder / "data.safetensors")
+    logits = case.logits()
+    gradients = case.gradients
     outputs = {}
     for kind in ("safetensors", "pth"):
         out = folder / f"{kind}.out"
@@ -159,20 +238,14 @@ def compare(name, folder):
     same = torch.equal(found["logits"], outputs["pth"]["logits"])
     of_logits = off(found["logits"], logits, logits.abs().max().item())
     missing = gradients.keys() ^ {key.removeprefix("grad.") for key in found if key != "logits"}
-    largest = max(gradient.abs().max().item() for gradient in gradients.values())
-    errors = {
-        # A gradient that is nothing but rounding is measured by the largest of all.
-        key: off(found[f"grad.{key}"], gradient, max(gradient.abs().max().item(), 1e-6 * largest))
-        for key, gradient in gradients.items()
-        if key not in missing
-    }
+    errors = {key: case.error(found[f"grad.{key}"], key) for key in gradients if key not in missing}
     worst = max(errors, key=errors.get)
     good = same and not missing and of_logits <= LOGITS and errors[worst] <= GRADIENTS
     print(
         f"{name:<12} {'ok' if good else 'FAILED':<6} logits off by {of_logits:.1e}, {len(errors)} gradients by at most "
         f"{errors[worst]:.1e} ({worst}); .pth and .safetensors {'agree' if same else 'DIFFER'}"
         + (f"; not in both: {sorted(missing)}" if missing else "")
-        + f"; PyTorch took {seconds:.0f} s",
+        + f"; seed {case.seed}, PyTorch's float32 off by up to {case.single:.1e}",
         flush=True,
     )
     return good

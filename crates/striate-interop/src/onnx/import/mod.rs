@@ -408,7 +408,9 @@ impl<'a> Importer<'a> {
     /// Appends an operation; returns its first output.
     fn push(&mut self, name: &str, op: Op, inputs: &[Value]) -> Result<Value, Problem> {
         let outputs = self.graph.push(name, op, inputs);
-        outputs.map(|outputs| outputs[0]).map_err(|mut errors| Problem::Graph(Box::new(errors.swap_remove(0))))
+        outputs
+            .map(|outputs| outputs[0])
+            .map_err(|mut errors| Problem::Graph(Box::new(errors.swap_remove(0))))
     }
 
     /// A parameter that holds `data`; `form` tells apart the forms that one constant is needed in.

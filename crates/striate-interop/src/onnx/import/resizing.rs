@@ -191,7 +191,7 @@ impl Sampling {
         for tap in 0..taps.min(8 * self.from as i64 + 16) {
             let at = base + first + tap as f64;
             let weight = self.kernel((at - place) * stretch);
-            if !(exclude && !(0.0..=last).contains(&at)) {
+            if !exclude || (0.0..=last).contains(&at) {
                 weights[at.clamp(0.0, last) as usize] += weight;
             }
         }
