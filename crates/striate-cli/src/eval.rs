@@ -12,7 +12,8 @@ use striate::prelude::*;
 use striate::train::evaluate::{UseError, classifier_shape};
 
 use crate::failure::Result;
-use crate::options::{Format, Machine, positive, write_json};
+use crate::network::open_model;
+use crate::options::{Format, Machine, Preparation, positive, write_json};
 use crate::text::{duration, percent, thousands};
 
 /// Measure a model on labelled images it has not learned from.
@@ -27,6 +28,8 @@ pub(crate) struct Eval {
     /// Images that are computed together
     #[arg(long, value_name = "B", default_value = "256", value_parser = positive)]
     batch: usize,
+    #[command(flatten)]
+    preparation: Preparation,
     #[command(flatten)]
     machine: Machine,
 }
@@ -48,7 +51,8 @@ struct Outcome {
 
 impl Eval {
     pub(crate) fn run(self, format: Format) -> Result<()> {
-        let model = Model::open(&self.model)?;
+        let mut model = open_model(&self.model)?;
+        self.preparation.apply(&mut model)?;
         let data = Arc::new(data::open(&self.data, Split::Test)?);
         let (_, classes) = classifier_shape(&model.graph)?;
         if data.classes().len() != classes {

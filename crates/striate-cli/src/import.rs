@@ -1,5 +1,6 @@
 //! `striate import`.
 
+mod onnx;
 mod published;
 
 use clap::Args;
@@ -12,7 +13,7 @@ use striate::prelude::*;
 use striate::train::weights::Report;
 
 use crate::failure::{Failure, Result, note};
-use crate::options::{Format, write_json};
+use crate::options::{Format, chw, write_json};
 use crate::text::{plural, shape};
 
 /// The longest list of classes that is read, in bytes.
@@ -25,7 +26,8 @@ const MAX_CLASSES: u64 = 16 << 20;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Import {
-    /// Whose network: torchvision:NAME or timm:NAME; timm alone where a config.json beside the weights names it
+    /// Whose network: torchvision:NAME or timm:NAME, timm alone where a config.json beside the weights names it; or an
+    /// .onnx file, which has its weights itself
     #[arg(value_name = "SOURCE")]
     source: String,
     /// Its weights: .safetensors, or what torch.save wrote (.pth, .pt, .bin); of timm also the folder with both files
@@ -37,6 +39,9 @@ pub(crate) struct Import {
     /// The classes' names, one a line in the order of the outputs [default: what config.json says, or numbers]
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
+    /// An image's dimensions where an .onnx file leaves them open: channels x height x width
+    #[arg(long, value_name = "CxHxW", value_parser = chw)]
+    input: Option<[usize; 3]>,
     /// Take what fits and start the rest anew: other classes, a part of the weights
     #[arg(long)]
     partial: bool,
@@ -48,6 +53,7 @@ Examples:
   striate import torchvision:vgg16-bn vgg16_bn.safetensors -o vgg16.safetensors --classes imagenet.txt
   striate import timm ~/models/resnet18.a1_in1k -o resnet18.safetensors
   striate import torchvision:resnet18 resnet18.pth -o mine.safetensors --classes mine.txt --partial
+  striate import mobilenet.onnx -o mobilenet.safetensors --input 3x224x224
 
 torchvision:
   alexnet, vgg11, vgg13, vgg16, vgg19 (each also with _bn), googlenet, resnet18, resnet34, resnet50, resnet101, resnet152;
@@ -81,7 +87,8 @@ struct Outcome<'a> {
 
 impl Import {
     pub(crate) fn run(self, format: Format) -> Result<()> {
-        let imported = published::import(&self)?;
+        let imported =
+            if onnx::is_onnx(&self.source) { onnx::import(&self)? } else { published::import(&self)? };
         let Imported { source, model, report } = &imported;
         if report.matched.is_empty() {
             let text = format!("the weights are of another network than {source}\n{report}");

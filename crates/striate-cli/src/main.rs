@@ -7,6 +7,7 @@
 
 mod bench;
 mod eval;
+mod export;
 mod failure;
 mod import;
 mod network;
@@ -54,6 +55,7 @@ enum Verb {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Import(import::Import),
+    Export(export::Export),
     Plan(plan::PlanArgs),
     Run(run::Run),
     Bench(bench::Bench),
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Eval(eval) => eval.run(output.format),
         Verb::Predict(predict) => predict.run(output.format),
         Verb::Import(import) => import.run(output.format),
+        Verb::Export(export) => export.run(output.format),
         Verb::Plan(plan) => plan.run(output.format),
         Verb::Run(run) => run.run(output.format),
         Verb::Bench(bench) => bench.run(output.format),

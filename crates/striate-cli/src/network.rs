@@ -1,4 +1,4 @@
-//! The network that a command line names: one of the zoo, a text in the notation, or a saved model.
+//! The network that a command line names: one of the zoo, a text in the notation, a saved model, or an ONNX file.
 
 use clap::Args;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 use striate::graph::notation::Defaults;
 use striate::prelude::*;
-use striate::train::model;
+use striate::train::{model, onnx};
 use striate::zoo::{Options, ZooError};
 
 use crate::failure::{Failure, Result, note};
@@ -18,7 +18,7 @@ const MAX_NOTATION: u64 = 16 << 20;
 /// A network on the command line.
 #[derive(Args, Debug)]
 pub(crate) struct NetworkArgs {
-    /// The network: a name of the zoo (`striate summary --list`), a .net file, or a .safetensors model
+    /// The network: a name of the zoo (`striate summary --list`), a .net file, a .safetensors model, or an .onnx file
     #[arg(value_name = "NET", conflicts_with = "notation")]
     pub(crate) net: Option<String>,
     /// The network as text, in place of NET: 'conv5-6 - relu - maxpool - FC-10 - softmax'
@@ -42,6 +42,7 @@ enum Source<'a> {
     Zoo(&'a str),
     Text { name: String, origin: &'a str, text: String },
     Model(&'a Path),
+    Onnx(&'a Path),
 }
 
 impl NetworkArgs {
@@ -56,25 +57,39 @@ impl NetworkArgs {
             Source::Zoo(name) => from_zoo(name, wish),
             Source::Text { name, origin, text } => from_text(name, origin, &text, wish),
             Source::Model(path) => Ok(Model::open(path)?.graph),
+            Source::Onnx(path) => Ok(onnx::read(path, wish.input.as_ref().map(|input| &input[..]))?.graph),
         }
     }
 
-    /// The model, where that is what is named.
-    pub(crate) fn model(&self) -> Result<Option<Model>> {
+    /// The model, where that is what is named; `input` fixes the dimensions that an ONNX file leaves open.
+    pub(crate) fn model(&self, input: Option<[usize; 3]>) -> Result<Option<Model>> {
         match self.source()? {
             Source::Model(path) => Ok(Some(Model::open(path)?)),
+            Source::Onnx(path) => Ok(Some(onnx::read(path, input.as_ref().map(|input| &input[..]))?)),
             _ => Ok(None),
         }
     }
 
-    /// The network with its parameters: a model's own, or those in the file `weights`.
-    pub(crate) fn build_with_parameters(&self, weights: Option<&Path>) -> Result<(Graph, Parameters)> {
+    /// The network with its parameters: a model's own, or those in the file `weights`. An ONNX file that leaves its
+    /// input open takes one of the dimensions `images`, with or without a batch.
+    pub(crate) fn build_with_parameters(
+        &self,
+        weights: Option<&Path>,
+        images: &[usize],
+    ) -> Result<(Graph, Parameters)> {
+        if let (Source::Onnx(path), None) = (self.source()?, weights) {
+            let model = onnx::read(path, None).or_else(|error| {
+                let fitting = [images.get(1..).unwrap_or_default(), images];
+                fitting.into_iter().find_map(|dims| onnx::read(path, Some(dims)).ok()).ok_or(error)
+            })?;
+            return Ok((model.graph, model.parameters));
+        }
         if let Some(weights) = weights {
             let network = self.build(Wish::default())?;
             let parameters = model::read_parameters(weights, &network)?;
             return Ok((network, parameters));
         }
-        match self.model()? {
+        match self.model(None)? {
             Some(model) => Ok((model.graph, model.parameters)),
             None => Err(Failure::usage("the network has no parameters")
                 .advise("give --weights FILE.safetensors or FILE.pth, or a model that `striate train` made")),
@@ -118,12 +133,21 @@ impl NetworkArgs {
         let extension = path.extension().and_then(|extension| extension.to_str());
         match extension {
             Some("safetensors") => Ok(Source::Model(path)),
+            Some("onnx") => Ok(Source::Onnx(path)),
             Some("net") => {
                 let name = path.file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into());
                 Ok(Source::Text { name, origin: net, text: read_text(path)? })
             }
             _ => Ok(Source::Zoo(net)),
         }
+    }
+}
+
+/// The model in a file, whatever of the two kinds that is.
+pub(crate) fn open_model(path: &Path) -> Result<Model> {
+    match path.extension().is_some_and(|extension| extension == "onnx") {
+        true => Ok(onnx::read(path, None)?),
+        false => Ok(Model::open(path)?),
     }
 }
 
@@ -144,7 +168,7 @@ fn from_zoo(name: &str, wish: Wish) -> Result<Graph> {
     built.map_err(|error| match &error {
         ZooError::Unknown { .. } if Path::new(name).exists() => {
             let text = format!("{name} is no network");
-            Failure::usage(text).advise("networks as text end in .net, models in .safetensors")
+            Failure::usage(text).advise("networks as text end in .net, models in .safetensors or .onnx")
         }
         ZooError::Unknown { .. } => {
             Failure::from(error).of_usage().advise("`striate summary --list` shows all networks")

@@ -3,8 +3,9 @@
 use clap::{Args, ValueEnum};
 use std::io::{self, Write};
 use striate::prelude::*;
+use striate::train::image_file::Fit;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -85,6 +86,47 @@ impl Machine {
             precision: self.precision(),
             algorithm: self.algorithm.unwrap_or_default(),
         }
+    }
+}
+
+/// How pictures become numbers, where a model does not say it or says it wrongly.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Pictures")]
+pub(crate) struct Preparation {
+    /// Mean of each channel from 0 to 1, taken off before anything else: 0.485,0.456,0.406 [default: the model's]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
+    mean: Vec<f32>,
+    /// Standard deviation of each channel, divided by: 0.229,0.224,0.225 [default: the model's]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
+    std: Vec<f32>,
+    /// Pixels of the shorter side that a picture is resized to before its middle is cut out [default: the model's]
+    #[arg(long, value_name = "PIXELS", value_parser = positive)]
+    resize: Option<usize>,
+}
+
+impl Preparation {
+    /// Changes what the model says of it.
+    pub(crate) fn apply(&self, model: &mut Model) -> Result<()> {
+        let preprocess = &mut model.info.preprocess;
+        let channels = preprocess.shape[0];
+        let rows = [("--mean", &self.mean, &mut preprocess.mean), ("--std", &self.std, &mut preprocess.std)];
+        for (option, given, own) in rows {
+            if given.is_empty() {
+                continue;
+            }
+            let fits = given.len() == channels && given.iter().all(|value| value.is_finite());
+            if !fits || option == "--std" && given.contains(&0.0) {
+                let text = format!(
+                    "{option} takes {channels} finite numbers, one for each channel, none of --std 0"
+                );
+                return Err(Failure::usage(text));
+            }
+            own.clone_from(given);
+        }
+        if let Some(short_side) = self.resize {
+            preprocess.fit = Fit::crop(short_side);
+        }
+        Ok(())
     }
 }
 

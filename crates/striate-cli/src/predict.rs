@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use striate::prelude::*;
 
 use crate::failure::{Failure, Result};
-use crate::options::{Format, Machine, positive, write_json};
+use crate::network::open_model;
+use crate::options::{Format, Machine, Preparation, positive, write_json};
 use crate::text::percent;
 
 /// Ask a model what pictures show.
@@ -26,6 +27,8 @@ pub(crate) struct Predict {
     /// Classes to show for each picture, the most probable first
     #[arg(long, value_name = "K", default_value = "5", value_parser = positive)]
     top: usize,
+    #[command(flatten)]
+    preparation: Preparation,
     #[command(flatten)]
     machine: Machine,
 }
@@ -51,7 +54,8 @@ struct Answered<'a> {
 
 impl Predict {
     pub(crate) fn run(self, format: Format) -> Result<()> {
-        let model = Model::open(&self.model)?;
+        let mut model = open_model(&self.model)?;
+        self.preparation.apply(&mut model)?;
         let mut predictor = Predictor::new(&model, self.machine.plan(1))?;
         let mut answered = Vec::new();
         let mut failed = false;

@@ -44,7 +44,8 @@ const EXAMPLES: &str = "\
 Examples:
   striate run runs/lenet5-mnist-1/model.safetensors --input x.npy --output y.npy
   striate run resnet18 --weights resnet18.safetensors --input x.npy --output y.npy --logits
-  striate run resnet50-v1.5 --weights resnet50.pth --input x.npz --output y.npz";
+  striate run resnet50-v1.5 --weights resnet50.pth --input x.npz --output y.npz
+  striate run mobilenet.onnx --input x.npy --output y.npy";
 
 /// What has been computed, as programs read it.
 #[derive(Serialize)]
@@ -58,7 +59,10 @@ struct Outcome<'a> {
 impl Run {
     pub(crate) fn run(self, format: Format) -> Result<()> {
         let arrays = read(&self.input)?;
-        let (network, parameters) = self.network.build_with_parameters(self.weights.as_deref())?;
+        let (network, parameters) = {
+            let images = arrays.values().next().map_or(&[][..], |array| &array.shape);
+            self.network.build_with_parameters(self.weights.as_deref(), images)?
+        };
         let archive = is_archive(&self.output);
         let graph = if archive { network.prune(|_| true) } else { network.inference() };
         let mut outputs: Vec<_> = graph.outputs().iter().map(|o| (o.name.clone(), o.value)).collect();

@@ -13,7 +13,7 @@ use striate::train::evaluate::classifier_shape;
 
 use crate::failure::{Failure, Result};
 use crate::network::{NetworkArgs, Wish};
-use crate::options::{Machine, Memory, positive};
+use crate::options::{Machine, Memory, chw, positive};
 use crate::tuning;
 
 /// A network, how it is run, and on what.
@@ -24,6 +24,9 @@ pub(crate) struct Workload {
     /// Images of a step
     #[arg(long, value_name = "B", default_value = "1", value_parser = positive)]
     pub(crate) batch: usize,
+    /// The input in place of the network's own, or where an .onnx file leaves it open: channels x height x width
+    #[arg(long, value_name = "CxHxW", value_parser = chw)]
+    input: Option<[usize; 3]>,
     #[command(flatten)]
     pub(crate) machine: Machine,
     #[command(flatten)]
@@ -85,7 +88,7 @@ impl Workload {
     pub(crate) fn ready(&self, task: Task) -> Result<Ready> {
         let begin = Instant::now();
         let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
-        let (graph, parameters) = match self.network.model()? {
+        let (graph, parameters) = match self.network.model(self.input)? {
             Some(model) => (model.graph, Some(model.parameters)),
             None => (self.build()?, None),
         };
@@ -111,7 +114,7 @@ impl Workload {
     }
 
     fn build(&self) -> Result<Graph> {
-        self.network.build(Wish { auxiliary: true, ..Wish::default() })
+        self.network.build(Wish { input: self.input, auxiliary: true, ..Wish::default() })
     }
 
     fn plan_of(&self, graph: Graph, task: Task) -> Result<(String, Plan)> {

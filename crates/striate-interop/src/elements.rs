@@ -90,7 +90,7 @@ pub(crate) fn count(shape: &[usize]) -> Option<u64> {
 }
 
 /// The value of an IEEE 754 binary16, exactly.
-fn f16_to_f32(bits: u16) -> f32 {
+pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits >> 15) << 31;
     let magnitude = u32::from(bits & 0x7fff);
     if magnitude >= 0x7c00 {

@@ -1,11 +1,12 @@
-//! Model files and arrays in and out: safetensors, PyTorch's `.pth` and NumPy's `.npy` and `.npz`, written so that an
-//! interrupted write leaves the old file.
+//! Model files and arrays in and out: ONNX, safetensors, PyTorch's `.pth` and NumPy's `.npy` and `.npz`, written so that
+//! an interrupted write leaves the old file.
 #![forbid(unsafe_code)]
 
 pub mod atomic;
 mod elements;
 pub mod npy;
 pub mod npz;
+pub mod onnx;
 mod pickle;
 pub mod pth;
 pub mod sniff;

@@ -10,6 +10,7 @@ pub mod image_file;
 pub mod loader;
 pub mod metrics;
 pub mod model;
+pub mod onnx;
 pub mod resample;
 pub mod run_folder;
 pub mod schedule;

@@ -3,13 +3,14 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
-const VERBS: [&[&str]; 11] = [
+const VERBS: [&[&str]; 12] = [
     &[],
     &["summary"],
     &["train"],
     &["eval"],
     &["predict"],
     &["import"],
+    &["export"],
     &["plan"],
     &["run"],
     &["bench"],
