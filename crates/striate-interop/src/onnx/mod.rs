@@ -1,6 +1,6 @@
 //! ONNX, in and out: <https://onnx.ai>.
 //!
-//! [`read`] makes a network of a file, [`write`] a file of a network; what a file may hold is the table in `import/rules.rs`. The wire format is read by
+//! [`read`] makes a network of a file, [`write()`] a file of a network; what a file may hold is the table in `import/rules.rs`. The wire format is read by
 //! our own code: a tensor's bytes are borrowed from the file, every length is compared with what is there before memory is
 //! asked for, and nothing recurses with the file's depth.
 
