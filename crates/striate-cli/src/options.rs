@@ -51,7 +51,7 @@ pub(crate) struct Machine {
 pub(crate) struct Memory {
     /// What training computes again instead of keeping it until the gradients need it: nothing; what is cheap
     /// (normalisations, activations, sums); or whole blocks between a few kept maps, convolutions included: the least
-    /// memory, about a third more time. Results are the same to the last bit [default: none]
+    /// memory, at the price of some time. Results are the same to the last bit [default: none]
     #[arg(
         long,
         value_name = "none|cheap|blocks",
