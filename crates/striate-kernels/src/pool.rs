@@ -812,7 +812,7 @@ impl<U: Unpooling, E: Element> Kernel for Gather<'_, U, E> {
                 while oxs.start < oxs.end && oxs.start * g.sw + g.kw <= position {
                     oxs.start += 1;
                 }
-                let is_whole = oxs.end <= whole && (g.iw - x) * g.c >= S::LANES;
+                let is_whole = (1..=whole).contains(&oxs.end) && (g.iw - x) * g.c >= S::LANES;
                 for (_, c, len) in vectors::<S>(&(0..g.c)) {
                     let len = if is_whole { S::LANES } else { len };
                     let mut sum = s.zero();
