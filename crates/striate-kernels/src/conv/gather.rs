@@ -31,6 +31,9 @@ const TASK_MACS: usize = 2 << 20;
 const TASK_PIXELS: usize = 96;
 /// The most tasks worth making.
 const MAX_TASKS: usize = 512;
+/// Parts of the destination that are done one after the other, each group of weights coming to each part anew: so the
+/// first tasks are those of the first pixels, and a worker that does as much of each layer reads what it wrote itself.
+const PARTS: usize = 8;
 
 /// The order in which pixels come to tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,6 +325,16 @@ impl Gather {
         self.groups.len() * self.chunks()
     }
 
+    /// Group and chunk of task `index`: part by part of the chunks, in each group by group.
+    fn place_of(&self, index: usize) -> (usize, usize) {
+        let (groups, chunks) = (self.groups.len(), self.chunks());
+        let first = |part: usize| part * chunks / PARTS;
+        let part = (0..PARTS).rev().find(|part| first(*part) * groups <= index).unwrap_or(0);
+        let (start, end) = (first(part), first(part + 1));
+        let within = index - start * groups;
+        (within / (end - start), start + within % (end - start))
+    }
+
     /// Values that a row of zeros must have to stand for any pixel outside the source.
     pub(super) fn row_len(&self) -> usize {
         let first = self.panels.list.last().map_or(0, |panel| panel.src_channel);
@@ -382,7 +395,7 @@ impl Gather {
         index: usize,
         scratch: &mut [f32],
     ) {
-        let (group, chunk) = (index / self.chunks(), index % self.chunks());
+        let (group, chunk) = self.place_of(index);
         let (outer, inner) = self.units();
         let first = chunk * self.grain;
         let units = first..(outer * inner).min(first + self.grain);

@@ -3,12 +3,17 @@
 //! The calling thread works too, as worker 0. The others look out for a call for a moment before they sleep, so that the
 //! kernels of one step follow each other without a wake-up; and a call never waits for a worker that has not
 //! arrived, so that a slow wake-up costs nothing but its help.
+//!
+//! Each worker begins with its own share of the tasks, the same part of every call: as kernels number their tasks from
+//! the first image and row to the last, a worker then reads what it wrote itself in the call before, which lies in the
+//! caches of its core. Who has done his share takes from the shares of others.
 
 use super::Executor;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -30,11 +35,49 @@ struct Shared {
     state: AtomicU64,
     /// Written by the caller while no call is open.
     task: UnsafeCell<Option<Task>>,
-    tasks: AtomicUsize,
-    next: AtomicUsize,
+    shares: Box<[Share]>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     sleepers: Mutex<usize>,
     wake: Condvar,
+}
+
+/// Which end of a share a task is taken from.
+#[derive(Clone, Copy)]
+enum Side {
+    Front,
+    Back,
+}
+
+/// The tasks of a call that a worker begins with and that nobody has taken yet: `from..to`, in one word, as
+/// `from << 32 | to`; in cache lines of its own, which the processor fetches by two.
+///
+/// Its owner takes from the front, in the order that the next call will read; thieves from the back.
+#[repr(align(128))]
+#[derive(Default)]
+struct Share(AtomicU64);
+
+impl Share {
+    fn set(&self, tasks: Range<usize>) {
+        self.0.store((tasks.start as u64) << 32 | tasks.end as u64, Ordering::Relaxed);
+    }
+
+    fn take(&self, side: Side) -> Option<usize> {
+        let mut share = self.0.load(Ordering::Relaxed);
+        loop {
+            let (from, to) = (share >> 32, share & u64::from(u32::MAX));
+            if from >= to {
+                return None;
+            }
+            let (index, rest) = match side {
+                Side::Front => (from, share + (1 << 32)),
+                Side::Back => (to - 1, share - 1),
+            };
+            match self.0.compare_exchange_weak(share, rest, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(index as usize),
+                Err(now) => share = now,
+            }
+        }
+    }
 }
 
 // SAFETY: `task` is written only by the one caller (`Threads::calling`) while no call is open, and read only by workers
@@ -62,18 +105,18 @@ impl Threads {
     /// # Errors
     /// Where the system refuses a thread.
     pub fn new(workers: usize) -> std::io::Result<Self> {
+        let workers = workers.clamp(1, WORKERS as usize);
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             task: UnsafeCell::new(None),
-            tasks: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
+            shares: (0..workers).map(|_| Share::default()).collect(),
             panic: Mutex::new(None),
             sleepers: Mutex::new(0),
             wake: Condvar::new(),
         });
         let mut pool = Self { shared, calling: Mutex::new(()), handles: Vec::new() };
         let (arrived, arrivals) = std::sync::mpsc::channel::<()>();
-        for worker in 1..workers.clamp(1, WORKERS as usize) {
+        for worker in 1..workers {
             let (shared, arrived) = (pool.shared.clone(), arrived.clone());
             let thread = std::thread::Builder::new().name(format!("striate-{worker}"));
             pool.handles.push(thread.spawn(move || {
@@ -88,7 +131,7 @@ impl Threads {
     }
 }
 
-// SAFETY: indices come from one counter, each to one taker; a worker takes its next when its last is done; and a call
+// SAFETY: indices come from shares that do not overlap, each to one taker; a worker takes its next when its last is done; and a call
 // waits, unwinding or not, until no worker is in it (`Open`). A call from within a task has but one worker, itself.
 unsafe impl Executor for Threads {
     fn workers(&self) -> usize {
@@ -100,7 +143,11 @@ unsafe impl Executor for Threads {
             return (0..tasks).for_each(|index| task(index, 0));
         }
         let _one_call_at_a_time = locked(&self.calling);
-        self.shared.call(tasks, task);
+        // A share counts in 32 bits.
+        for first in (0..tasks).step_by(u32::MAX as usize) {
+            let count = (tasks - first).min(u32::MAX as usize);
+            self.shared.call(count, &|index, worker| task(first + index, worker));
+        }
     }
 }
 
@@ -122,8 +169,10 @@ impl Shared {
         let task: Task = unsafe { std::mem::transmute(task as *const (dyn Fn(usize, usize) + Sync + '_)) };
         // SAFETY: no call is open, so no worker reads it.
         unsafe { *self.task.get() = Some(task) };
-        self.tasks.store(tasks, Ordering::Relaxed);
-        self.next.store(0, Ordering::Relaxed);
+        let workers = self.shares.len();
+        for (worker, share) in self.shares.iter().enumerate() {
+            share.set(worker * tasks / workers..(worker + 1) * tasks / workers);
+        }
         self.state.fetch_add(CALL | OPEN, Ordering::SeqCst);
         let open = Open(self);
         if *locked(&self.sleepers) > 0 {
@@ -138,27 +187,30 @@ impl Shared {
 
     /// Takes tasks until none is left; a panic ends the call's other tasks and is kept for the caller.
     fn work(&self, task: Task, worker: usize) {
-        let tasks = self.tasks.load(Ordering::Relaxed);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             WORKING.set(true);
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= tasks {
-                    break;
-                }
+            while let Some(index) = self.next_task(worker) {
                 // SAFETY: the caller keeps the task alive as long as this worker is in the call.
                 unsafe { (*task)(index, worker) };
             }
         }));
         WORKING.set(false);
         if let Err(panic) = outcome {
-            self.next.store(usize::MAX / 2, Ordering::Relaxed);
+            self.shares.iter().for_each(|share| share.set(0..0));
             match &mut *locked(&self.panic) {
                 first @ None => *first = Some(panic),
                 // Dropping it might panic again, outside of what is caught.
                 Some(_) => std::mem::forget(panic),
             }
         }
+    }
+
+    /// A task of the worker's share, or else of another's.
+    fn next_task(&self, worker: usize) -> Option<usize> {
+        self.shares[worker].take(Side::Front).or_else(|| {
+            let workers = self.shares.len();
+            (1..workers).find_map(|far| self.shares[(worker + far) % workers].take(Side::Back))
+        })
     }
 
     /// A worker's life.
@@ -249,6 +301,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     #[test]
@@ -285,6 +338,29 @@ mod tests {
                 busy[worker].fetch_sub(1, Ordering::SeqCst);
             });
         }
+    }
+
+    #[test]
+    fn a_share_is_taken_from_both_ends_until_it_is_empty() {
+        let share = Share::default();
+        assert_eq!(share.take(Side::Front), None);
+        share.set(3..7);
+        use Side::{Back, Front};
+        let taken = [Front, Back, Back, Front, Front, Back].map(|side| share.take(side));
+        assert_eq!(taken, [Some(3), Some(6), Some(5), Some(4), None, None]);
+    }
+
+    #[test]
+    fn workers_that_keep_pace_do_their_own_shares() {
+        let pool = Threads::new(2).unwrap();
+        let both = std::sync::Barrier::new(2);
+        let by: Vec<AtomicUsize> = (0..8).map(|_| AtomicUsize::new(9)).collect();
+        pool.run(8, &|index, worker| {
+            both.wait();
+            by[index].store(worker, Ordering::Relaxed);
+        });
+        let by: Vec<usize> = by.into_iter().map(AtomicUsize::into_inner).collect();
+        assert_eq!(by, [0, 0, 0, 0, 1, 1, 1, 1]);
     }
 
     #[test]
