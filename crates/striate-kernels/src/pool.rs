@@ -263,6 +263,8 @@ trait Pooling: Copy + Sync {
     type State<S: Simd>: Copy;
     /// Of none, the first of which would be `tap`.
     fn start<S: Simd>(self, s: S, tap: usize) -> Self::State<S>;
+    /// Of one element alone.
+    fn first<S: Simd>(self, s: S, x: S::F, tap: usize) -> Self::State<S>;
     /// Of one more, further down a column or on in reading order.
     fn take<S: Simd>(self, s: S, state: Self::State<S>, x: S::F, tap: usize) -> Self::State<S>;
     /// Of a window's first columns and of the one that follows them, `column`, whose taps were counted as if it were
@@ -294,6 +296,10 @@ impl Pooling for Max {
         s.splat(f32::NEG_INFINITY)
     }
     #[inline(always)]
+    fn first<S: Simd>(self, _: S, x: S::F, _: usize) -> S::F {
+        x
+    }
+    #[inline(always)]
     fn take<S: Simd>(self, s: S, max: S::F, x: S::F, _: usize) -> S::F {
         s.select_gt_or_nan(x, max, x, max)
     }
@@ -321,6 +327,10 @@ impl<I: Index> Pooling for IndexedMax<'_, I> {
     #[inline(always)]
     fn start<S: Simd>(self, s: S, tap: usize) -> (S::F, S::F) {
         (s.splat(f32::NEG_INFINITY), s.splat(tap as i32 as f32))
+    }
+    #[inline(always)]
+    fn first<S: Simd>(self, s: S, x: S::F, tap: usize) -> (S::F, S::F) {
+        (x, s.splat(tap as i32 as f32))
     }
     #[inline(always)]
     fn take<S: Simd>(self, s: S, (max, index): (S::F, S::F), x: S::F, tap: usize) -> (S::F, S::F) {
@@ -363,6 +373,10 @@ impl Pooling for Average {
     #[inline(always)]
     fn start<S: Simd>(self, s: S, _: usize) -> S::F {
         s.zero()
+    }
+    #[inline(always)]
+    fn first<S: Simd>(self, _: S, x: S::F, _: usize) -> S::F {
+        x
     }
     #[inline(always)]
     fn take<S: Simd>(self, s: S, sum: S::F, x: S::F, _: usize) -> S::F {
@@ -452,11 +466,19 @@ struct WindowRow {
     first: usize,
 }
 
-/// The vectors of some channels: index, first channel, lanes.
+/// Calls `f` with the index, the first channel and the lanes of each vector of some channels. The whole ones come in a
+/// loop of their own, where the compiler knows how many lanes they have.
 #[inline(always)]
-fn vectors<S: Simd>(channels: &Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> {
+fn each_vector<S: Simd>(channels: &Range<usize>, mut f: impl FnMut(usize, usize, usize)) {
     let Range { start, end } = *channels;
-    (start..end).step_by(S::LANES).enumerate().map(move |(index, c)| (index, c, S::LANES.min(end - c)))
+    let whole = (end - start) / S::LANES;
+    for index in 0..whole {
+        f(index, start + index * S::LANES, S::LANES);
+    }
+    let rest = start + whole * S::LANES;
+    if rest < end {
+        f(whole, rest, end - rest);
+    }
 }
 
 impl<P: Pooling, E: Element> Forward<'_, P, E> {
@@ -471,26 +493,82 @@ impl<P: Pooling, E: Element> Forward<'_, P, E> {
     /// Pools some channels of windows `RING` columns wide that overlap: each column once, for all its windows.
     #[inline(always)]
     fn overlapping<S: Simd>(&self, s: S, windows: &WindowRow, channels: Range<usize>) {
-        let (g, pooling, first) = (self.g, self.pooling, windows.ys.start * self.g.kw);
-        let mut columns = [[pooling.start(s, first); BLOCK]; RING];
+        let (g, pooling, top) = (self.g, self.pooling, windows.ys.start * self.g.kw);
+        let mut columns = [[pooling.start(s, top); BLOCK]; RING];
         let mut done = 0;
         for ox in 0..g.ow {
             let (taps, xs) = self.columns(ox);
             for x in xs.start.max(done)..xs.end {
-                for (index, c, len) in vectors::<S>(&channels) {
-                    columns[x % RING][index] = self.column(s, windows, x, c, len);
+                let column = &mut columns[x % RING];
+                match windows.ys.len() {
+                    // Unrolled: the windows of networks, inside and on the map's edge.
+                    3 => self.stack(s, windows, 3, x, &channels, column),
+                    2 => self.stack(s, windows, 2, x, &channels, column),
+                    rows => self.stack(s, windows, rows, x, &channels, column),
                 }
             }
             done = done.max(xs.end);
             let scale = pooling.scale(g, windows.oy, ox);
-            for (index, c, len) in vectors::<S>(&channels) {
-                let mut state = pooling.start(s, first + taps.start);
-                for (k, x) in taps.clone().zip(xs.clone()) {
-                    state = pooling.join(s, state, columns[x % RING][index], k);
+            let pixel = (windows.row, ox);
+            match taps.len() {
+                3 => {
+                    let [left, middle, right] = [0, 1, 2].map(|k| &columns[(xs.start + k) % RING]);
+                    each_vector::<S>(
+                        &channels,
+                        #[inline(always)]
+                        |index, c, len| {
+                            let state = pooling.join(s, left[index], middle[index], 1);
+                            self.write(s, pixel, (c, len), pooling.join(s, state, right[index], 2), scale);
+                        },
+                    );
                 }
-                self.write(s, (windows.row, ox), (c, len), state, scale);
+                _ => each_vector::<S>(
+                    &channels,
+                    #[inline(always)]
+                    |index, c, len| {
+                        let mut state = pooling.start(s, top + taps.start);
+                        for (k, x) in taps.clone().zip(xs.clone()) {
+                            state = pooling.join(s, state, columns[x % RING][index], k);
+                        }
+                        self.write(s, pixel, (c, len), state, scale);
+                    },
+                ),
             }
         }
+    }
+
+    /// The states of some channels after the windows' `rows` rows of column `x`.
+    #[inline(always)]
+    fn stack<S: Simd>(
+        &self,
+        s: S,
+        windows: &WindowRow,
+        rows: usize,
+        x: usize,
+        channels: &Range<usize>,
+        states: &mut [P::State<S>; BLOCK],
+    ) {
+        let (kw, pitch) = (self.g.kw, self.g.iw * self.src.ld);
+        // SAFETY: a pixel of the map.
+        let column = unsafe { self.src.data.as_ptr().add(windows.first + x * self.src.ld) };
+        let (pooling, top) = (self.pooling, windows.ys.start * kw);
+        each_vector::<S>(
+            channels,
+            #[inline(always)]
+            |index, c, len| {
+                let mut state = pooling.start(s, top);
+                for row in 0..rows {
+                    // SAFETY: elements of the map.
+                    let value = unsafe { s.load_up_to(column.add(row * pitch + c), len) };
+                    state = if row == 0 {
+                        pooling.first(s, value, top)
+                    } else {
+                        pooling.take(s, state, value, top + row * kw)
+                    };
+                }
+                states[index] = state;
+            },
+        );
     }
 
     /// Pools some channels of any windows, each element as it comes in reading order.
@@ -503,9 +581,11 @@ impl<P: Pooling, E: Element> Forward<'_, P, E> {
             }
         }
         for ox in whole..self.g.ow {
-            for (_, c, len) in vectors::<S>(&channels) {
-                self.pool(s, windows, ox, (c, len));
-            }
+            each_vector::<S>(
+                &channels,
+                #[inline(always)]
+                |_, c, len| self.pool(s, windows, ox, (c, len)),
+            );
         }
     }
 
@@ -542,21 +622,6 @@ impl<P: Pooling, E: Element> Forward<'_, P, E> {
                 let value = unsafe { s.load_up_to(self.src.data.as_ptr().add(at), len) };
                 state = self.pooling.take(s, state, value, first + row * self.g.kw + column);
             }
-        }
-        state
-    }
-
-    /// The state of `len` channels from `c` on after a window's rows of column `x`.
-    #[inline(always)]
-    fn column<S: Simd>(&self, s: S, windows: &WindowRow, x: usize, c: usize, len: usize) -> P::State<S> {
-        let kw = self.g.kw;
-        let mut state = self.pooling.start(s, windows.ys.start * kw);
-        let mut at = windows.first + x * self.src.ld + c;
-        for y in windows.ys.clone() {
-            // SAFETY: elements of the map.
-            let value = unsafe { s.load_up_to(self.src.data.as_ptr().add(at), len) };
-            state = self.pooling.take(s, state, value, y * kw);
-            at += self.g.iw * self.src.ld;
         }
         state
     }
@@ -741,9 +806,11 @@ impl<U: Unpooling, E: Element> Scatter<'_, U, E> {
             }
         }
         for ox in whole..g.ow {
-            for (_, c, len) in vectors::<S>(&(0..g.c)) {
-                self.window(s, (row, oy, ox), top, size, (c, len));
-            }
+            each_vector::<S>(
+                &(0..g.c),
+                #[inline(always)]
+                |_, c, len| self.window(s, (row, oy, ox), top, size, (c, len)),
+            );
         }
         for y in top..top + size[0] {
             self.clear(s, y, g.ow * size[1]);
@@ -780,10 +847,12 @@ impl<U: Unpooling, E: Element> Scatter<'_, U, E> {
     #[inline(always)]
     fn clear<S: Simd>(&self, s: S, row: usize, x: usize) {
         for x in x..self.pass.g.iw {
-            for (_, c, len) in vectors::<S>(&(0..self.pass.g.c)) {
+            each_vector::<S>(
+                &(0..self.pass.g.c),
+                #[inline(always)]
                 // SAFETY: the caller's row is the task's own.
-                unsafe { self.pass.write(s, row, x, (c, len), s.zero()) };
-            }
+                |_, c, len| unsafe { self.pass.write(s, row, x, (c, len), s.zero()) },
+            );
         }
     }
 }
@@ -813,20 +882,25 @@ impl<U: Unpooling, E: Element> Kernel for Gather<'_, U, E> {
                     oxs.start += 1;
                 }
                 let is_whole = (1..=whole).contains(&oxs.end) && (g.iw - x) * g.c >= S::LANES;
-                for (_, c, len) in vectors::<S>(&(0..g.c)) {
-                    let len = if is_whole { S::LANES } else { len };
-                    let mut sum = s.zero();
-                    for oy in oys.clone() {
-                        let (tap, first) = ((iy + g.pt - oy * g.sh) * g.kw, (image * g.oh + oy) * g.ow);
-                        for ox in oxs.clone() {
-                            let [gradient, memory] = pass.window(s, first + ox, (c, len));
-                            let (scale, tap) = (pass.unpooling.scale(g, oy, ox), tap + position - ox * g.sw);
-                            sum = s.add(sum, pass.unpooling.part(s, gradient, memory, scale, tap));
+                each_vector::<S>(
+                    &(0..g.c),
+                    #[inline(always)]
+                    |_, c, len| {
+                        let len = if is_whole { S::LANES } else { len };
+                        let mut sum = s.zero();
+                        for oy in oys.clone() {
+                            let (tap, first) = ((iy + g.pt - oy * g.sh) * g.kw, (image * g.oh + oy) * g.ow);
+                            for ox in oxs.clone() {
+                                let [gradient, memory] = pass.window(s, first + ox, (c, len));
+                                let (scale, tap) =
+                                    (pass.unpooling.scale(g, oy, ox), tap + position - ox * g.sw);
+                                sum = s.add(sum, pass.unpooling.part(s, gradient, memory, scale, tap));
+                            }
                         }
-                    }
-                    // SAFETY: the task's own row.
-                    unsafe { pass.write(s, row, x, (c, len), sum) };
-                }
+                        // SAFETY: the task's own row.
+                        unsafe { pass.write(s, row, x, (c, len), sum) };
+                    },
+                );
             }
         }
     }
