@@ -17,4 +17,5 @@ pub mod run_folder;
 pub mod schedule;
 mod text;
 pub mod trainer;
+pub mod views;
 pub mod weights;
