@@ -303,7 +303,7 @@ mod tests {
         }
         let train = CIFAR10.from_dir(dir.path(), Split::Train).unwrap();
         assert_eq!((train.labels().len(), &train.labels()[..2]), (10, &[3, 9][..]));
-        assert_eq!(train.image(9)[..6], [1, 2, 3, 1, 2, 3]);
+        assert_eq!(train.images().unwrap().image(9)[..6], [1, 2, 3, 1, 2, 3]);
         assert_eq!(train.classes()[9], "truck");
         let text = CIFAR10.from_dir(dir.path(), Split::Test).unwrap_err().to_string();
         assert!(text.contains("lacks test_batch.bin"), "{text}");
