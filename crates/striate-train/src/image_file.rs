@@ -350,7 +350,7 @@ fn resize(picture: DynamicImage, [w, h]: [u32; 2], filter: Filter) -> DynamicIma
     }
 }
 
-fn digit(mut picture: GrayImage, ink: usize, [height, width]: [usize; 2]) -> GrayImage {
+pub(crate) fn digit(mut picture: GrayImage, ink: usize, [height, width]: [usize; 2]) -> GrayImage {
     let background = background(&picture);
     let mean = picture.iter().map(|level| f64::from(*level)).sum::<f64>() / picture.len().max(1) as f64;
     let dark_on_light = f64::from(background) > mean;
