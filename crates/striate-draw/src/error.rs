@@ -47,6 +47,18 @@ pub enum DrawError {
         /// The most there may be.
         max: usize,
     },
+    /// A matrix of no classes, of too many, or with entries of others.
+    #[error(
+        "a matrix of {classes} classes cannot be drawn: there are from 1 to {max}, and the entries need {needed}"
+    )]
+    Classes {
+        /// Classes that have a name.
+        classes: usize,
+        /// Classes that entries are of.
+        needed: usize,
+        /// The most there may be.
+        max: usize,
+    },
     /// A file that cannot be encoded.
     #[error("the PNG cannot be encoded: {0}")]
     Encode(String),

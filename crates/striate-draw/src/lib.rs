@@ -15,18 +15,24 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod axis;
 mod canvas;
+mod chart;
 mod color;
 mod error;
 mod font;
 mod image;
+mod matrix;
 mod scene;
 mod sheet;
 mod svg;
 
+pub use axis::{Axis, Unit};
+pub use chart::{Chart, Figure, Series, Stroke};
 pub use color::{Color, PALETTE};
 pub use error::DrawError;
 pub use font::{Weight, shortened, text_width};
 pub use image::Image;
+pub use matrix::{MAX_CLASSES, Matrix};
 pub use scene::{Anchor, Item, Scene, Text};
 pub use sheet::{Cell, MAX_CELLS, Sheet};
