@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod augment;
+pub mod config;
 pub mod data;
 pub mod evaluate;
 pub mod frame;
