@@ -60,8 +60,7 @@ impl Eval {
         }
         let batch = self.batch.min(data.len().max(1));
         let preprocess = &model.info.preprocess;
-        let by = [preprocess.mean.as_slice(), &preprocess.std];
-        let mut evaluator = Evaluator::new(&model.graph, data.clone(), by, self.machine.plan(batch))?;
+        let mut evaluator = Evaluator::new(&model.graph, data.clone(), preprocess, self.machine.plan(batch))?;
 
         let bar = if Term::stderr().is_term() {
             ProgressBar::new(data.len() as u64)

@@ -55,6 +55,7 @@ Data:
   mnist                     built in
   mnist:DIR                 the files of such a data set in a folder
   fashion-mnist:DIR
+  cifar10:DIR, cifar100:DIR the official binary files
   DIR                       any images in four IDX files: train-images-idx3-ubyte,
                             train-labels-idx1-ubyte, t10k-images-idx3-ubyte,
                             t10k-labels-idx1-ubyte, each also with .gz
@@ -106,7 +107,8 @@ struct Recipe {
         |c| c.label_smoothing.to_string()
     ))]
     label_smoothing: Option<f32>,
-    /// Random changes of the images: none, digits, or shift=2,rotate=10,scale=0.1 [default: digits for mnist]
+    /// Random changes of the images: none, digits, shift=2,rotate=10,scale=0.1 or crop=4,flip
+    /// [default: digits for mnist, crop=4,flip for cifar]
     #[arg(long, value_name = "CHANGES")]
     augment: Option<Augment>,
     #[arg(long)]
@@ -233,7 +235,7 @@ impl Train {
         let source = self.recipe.data.as_deref().unwrap_or("mnist");
         let data = open(source)?;
         let [train, _] = &data;
-        let network = self.network.build_for(train.shape(), train.classes().len())?;
+        let network = self.network.build_for(train)?;
         let mut config = TrainConfig::new(&network, source)?;
         self.recipe.apply(&mut config);
         self.compute_as_asked(&mut config);
@@ -288,7 +290,7 @@ impl Train {
         self.compute_as_asked(&mut asked);
         if self.network.is_given() {
             let [train, _] = trainer.data();
-            let named = self.network.build_for(train.shape(), train.classes().len())?;
+            let named = self.network.build_for(train)?;
             asked.notation = notation::print(&named)?;
             if asked.notation != config.notation {
                 asked.network = self.network.net.clone().unwrap_or(named.name);
@@ -382,7 +384,7 @@ fn heading(trainer: &Trainer, machine: &Machine) -> Vec<String> {
     let data = [
         config.data.clone(),
         format!("{} images to learn from, {} to test on", thousands(train.len()), thousands(test.len())),
-        shape(&train.shape()),
+        train.shape().map_or_else(|| kind_of(train), |dims| shape(&dims)),
         plural(train.classes().len(), "class"),
     ];
     let recipe = [
@@ -396,6 +398,11 @@ fn heading(trainer: &Trainer, machine: &Machine) -> Vec<String> {
     ];
     let machine = [plural(machine.threads(), "thread"), config.isa.clone(), config.precision.clone()];
     vec![fact("network", &network), fact("data", &data), fact("recipe", &recipe), fact("machine", &machine)]
+}
+
+/// What pictures of no size of their own are.
+fn kind_of(data: &Dataset) -> String {
+    format!("{} of any size", if data.channels() == 1 { "grey pictures" } else { "pictures" })
 }
 
 /// A line of what is known before the start; parts that do not fit go to the next line.

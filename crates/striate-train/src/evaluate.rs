@@ -1,6 +1,7 @@
 //! How well a model does on a data set, and what it makes of one picture.
 
-use crate::data::Samples;
+use crate::data::{Dataset, Samples};
+use crate::image_file::Preprocess;
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
 use crate::model::Model;
@@ -79,16 +80,18 @@ pub enum UseError {
     },
     /// Training and test images that differ in kind.
     #[error(
-        "the training images have shape {train:?} (channels, height, width) and {train_classes} classes, the test images \
-         {test:?} and {test_classes}; both must be parts of one data set"
+        "the training images have shape {} (channels, height, width) and {train_classes} classes, the test images {} and \
+         {test_classes}; both must be parts of one data set",
+        shape_text(train),
+        shape_text(test)
     )]
     Parts {
-        /// Channels, height, width of the training images.
-        train: [usize; 3],
+        /// Channels, height, width of the training images, where they are the same.
+        train: Option<[usize; 3]>,
         /// Classes of the training images.
         train_classes: usize,
-        /// Channels, height, width of the test images.
-        test: [usize; 3],
+        /// Channels, height, width of the test images, where they are the same.
+        test: Option<[usize; 3]>,
         /// Classes of the test images.
         test_classes: usize,
     },
@@ -103,6 +106,10 @@ pub enum UseError {
         "the network's scores are no finite numbers; it was broken in training: train it anew with a lower learning rate"
     )]
     NotANumber,
+}
+
+fn shape_text(shape: &Option<[usize; 3]>) -> String {
+    shape.map_or_else(|| "of any size".into(), |shape| format!("{shape:?}"))
 }
 
 /// The input `[C, H, W]` and the number of classes of a classifier.
@@ -121,41 +128,45 @@ pub fn classifier_shape(graph: &Graph) -> Result<([usize; 3], usize), UseError> 
     }
 }
 
-/// Checks that images of shape `[C, H, W]` go into an input `[C, H, W]`, in a frame where it is larger.
-pub(crate) fn check_images(image: [usize; 3], input: [usize; 3]) -> Result<(), UseError> {
-    let ([data, height, width], [network, h, w]) = (image, input);
-    if data != network {
-        return Err(UseError::Channels { data, network });
+/// Checks that the images of a data set go into an input `[C, H, W]`, in a frame where it is larger; those that have no
+/// size of their own go into any.
+pub(crate) fn check_images(data: &Dataset, input: [usize; 3]) -> Result<(), UseError> {
+    let [network, h, w] = input;
+    if data.channels() != network {
+        return Err(UseError::Channels { data: data.channels(), network });
     }
-    if height > h || width > w {
-        return Err(UseError::TooLarge { image: [height, width], input: [h, w] });
+    match data.size() {
+        Some(image @ [height, width]) if height > h || width > w => {
+            Err(UseError::TooLarge { image, input: [h, w] })
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// A classifier being measured on a data set, again and again with other parameters.
 pub struct Evaluator {
     session: Session,
     image: String,
-    samples: Arc<dyn Samples>,
+    samples: Arc<Dataset>,
     options: LoaderOptions,
     classes: usize,
     logits: Vec<f32>,
 }
 
 impl Evaluator {
-    /// Plans the network's inference for batches of `plan.batch`; the images are normalised by `mean` and `std`.
+    /// Plans the network's inference for batches of `plan.batch`; pictures become inputs as `preprocess` says, and those
+    /// of a size of their own that fits into the input lie in it as they are.
     ///
     /// # Errors
     /// When the network is no classifier of such images, or cannot be planned.
     pub fn new(
         graph: &Graph,
-        samples: Arc<dyn Samples>,
-        [mean, std]: [&[f32]; 2],
+        samples: Arc<Dataset>,
+        preprocess: &Preprocess,
         plan: PlanOptions,
     ) -> Result<Self, UseError> {
         let (input, classes) = classifier_shape(graph)?;
-        check_images(samples.shape(), input)?;
+        check_images(&samples, input)?;
         if samples.is_empty() {
             return Err(UseError::Empty { part: "test" });
         }
@@ -165,8 +176,12 @@ impl Evaluator {
         let graph = scoring(graph);
         let image = image_name(&graph);
         let session = Session::new(Plan::new(&graph, plan)?)?;
-        let mut options = LoaderOptions::evaluation(plan.batch, mean, std);
-        options.input = Some([input[1], input[2]]);
+        let options = LoaderOptions {
+            image: samples.size().or(preprocess.image),
+            input: Some([input[1], input[2]]),
+            fit: Some(preprocess.fit),
+            ..LoaderOptions::evaluation(plan.batch, &preprocess.mean, &preprocess.std)
+        };
         Ok(Self { session, image, samples, options, classes, logits: vec![0.0; plan.batch * classes] })
     }
 
@@ -282,7 +297,7 @@ fn ranked_softmax(logits: &[f32]) -> Option<Vec<(usize, f32)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image_file::{Fit, Preprocess};
+    use crate::image_file::Fit;
     use crate::model::ModelInfo;
     use striate_engine::Tensor;
     use striate_graph::Builder;

@@ -11,6 +11,7 @@ use striate_interop::sniff;
 use thiserror::Error;
 
 use crate::frame::{Frame, FrameError};
+use crate::picture::Picture;
 use crate::resample::{self, Filter};
 
 /// The longest side of a picture, in pixels.
@@ -149,23 +150,45 @@ impl Preprocess {
         let input = [height, width];
         let [height, width] = self.image.unwrap_or(input);
         let shape = [channels, height, width];
-        let impossible = || Problem::Fit { fit: self.fit, shape };
         let mut frame = Frame::new(shape, input, &self.mean, &self.std)?;
-        let longer = height.max(width);
-        let pixels = match (self.fit, channels) {
-            _ if longer > MAX_SIDE as usize => return Err(impossible()),
-            (Fit::Crop { short_side, filter }, 1 | 3) if short_side >= longer => {
-                let picture = crop(picture, short_side, filter, [height, width])?;
-                if channels == 1 { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() }
-            }
-            (Fit::Digit { ink }, 1) if (1..=height.min(width)).contains(&ink) => {
-                digit(picture.into_luma8(), ink, [height, width]).into_raw()
-            }
-            _ => return Err(impossible()),
-        };
+        let pixels = self.fit.apply(picture, shape)?;
         let mut input = vec![0.0; frame.len()];
         frame.put(&pixels, None, &mut input);
         Ok(input)
+    }
+}
+
+impl Fit {
+    /// The picture as an image of `shape` (channels, height, width), channels last.
+    fn apply(self, picture: DynamicImage, shape: [usize; 3]) -> Result<Vec<u8>, Problem> {
+        let [channels, height, width] = shape;
+        let longer = height.max(width);
+        match (self, channels) {
+            _ if longer > MAX_SIDE as usize => Err(Problem::Fit { fit: self, shape }),
+            (Fit::Crop { short_side, filter }, 1 | 3) if short_side >= longer => {
+                let picture = crop(picture, short_side, filter, [height, width])?;
+                Ok(if channels == 1 {
+                    picture.into_luma8().into_raw()
+                } else {
+                    picture.into_rgb8().into_raw()
+                })
+            }
+            (Fit::Digit { ink }, 1) if (1..=height.min(width)).contains(&ink) => {
+                Ok(digit(picture.into_luma8(), ink, [height, width]).into_raw())
+            }
+            _ => Err(Problem::Fit { fit: self, shape }),
+        }
+    }
+
+    /// The same of a picture that its source has decoded.
+    pub(crate) fn apply_to(self, picture: Picture, shape: [usize; 3]) -> Result<Vec<u8>, Problem> {
+        let (width, height, pixels) = (picture.width as u32, picture.height as u32, picture.pixels.to_vec());
+        let picture = match picture.channels {
+            1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
+            3 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+            _ => None,
+        };
+        self.apply(picture.ok_or(Problem::Fit { fit: self, shape })?, shape)
     }
 }
 
@@ -589,16 +612,17 @@ mod tests {
     #[test]
     fn digits_of_mnist_stay_what_they_are() {
         let test = crate::data::open("mnist", crate::data::Split::Test).unwrap();
+        let images = test.images().unwrap();
         let fit = plain([1, 28, 28], Fit::Digit { ink: 20 });
         for id in 0..100 {
-            let original = GrayImage::from_raw(28, 28, test.image(id).to_vec()).unwrap();
-            assert_eq!(levels(fit.decode(&png(original.clone())).unwrap()), test.image(id));
+            let original = GrayImage::from_raw(28, 28, images.image(id).to_vec()).unwrap();
+            assert_eq!(levels(fit.decode(&png(original.clone())).unwrap()), images.image(id));
             // Inverted it has to be found, cut out and centred anew; that may move it by a pixel or smooth it.
             let mut inverted = original.clone();
             imageops::invert(&mut inverted);
             let input = levels(fit.decode(&png(inverted)).unwrap());
             let ink = |image: &[u8]| image.iter().map(|level| f64::from(*level)).sum::<f64>();
-            let ratio = ink(&input) / ink(test.image(id));
+            let ratio = ink(&input) / ink(images.image(id));
             assert!((0.75..1.35).contains(&ratio), "digit {id}: ink changed by {ratio}");
         }
     }

@@ -13,7 +13,6 @@ pub use record::{EpochRecord, Event, StepRecord, TrainReport};
 
 use crate::data::{self, Dataset, Samples, Split};
 use crate::evaluate::{Evaluator, UseError, check_images, classifier_shape, image_name};
-use crate::image_file::Preprocess;
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
 use crate::model::{Model, ModelInfo, without_optimiser_state};
@@ -84,8 +83,9 @@ impl Trainer {
         let plan = config.plan(threads)?;
         let mut session = Session::new(Plan::new(&training, plan)?)?;
         session.set_seed(config.seed);
-        let by = [train.mean(), train.std()];
-        let evaluator = Evaluator::new(&network, test.clone(), by, plan)?;
+        let (input, _) = classifier_shape(&network)?;
+        let preprocess = train.preprocess([input[1], input[2]]);
+        let evaluator = Evaluator::new(&network, test.clone(), &preprocess, plan)?;
         let fingerprints = [train.fingerprint(), test.fingerprint()];
         Ok(Self {
             config,
@@ -290,6 +290,7 @@ impl Trainer {
         let options = LoaderOptions {
             augment: self.config.augment,
             input: Some([input[1], input[2]]),
+            fit: self.train.fit(),
             epochs: step / self.steps_per_epoch..epochs,
             first_batch: step % self.steps_per_epoch,
             ..LoaderOptions::training(batch, seed, epochs, mean, std)
@@ -300,13 +301,7 @@ impl Trainer {
     /// The model with these parameters.
     fn model(&self, parameters: &Parameters) -> Model {
         let (input, _) = classifier_shape(&self.network).expect("it has been trained");
-        let preprocess = Preprocess {
-            shape: input,
-            image: Some([self.train.shape()[1], self.train.shape()[2]]),
-            mean: self.train.mean().to_vec(),
-            std: self.train.std().to_vec(),
-            fit: self.train.fit(),
-        };
+        let preprocess = self.train.preprocess([input[1], input[2]]);
         let info = ModelInfo { classes: self.train.classes().to_vec(), preprocess };
         let graph = self.network.inference();
         let parameters = without_optimiser_state(&graph, parameters);
@@ -330,5 +325,5 @@ fn check_data(network: &Graph, [train, test]: [&Dataset; 2]) -> Result<(), UseEr
     if train_classes != outputs {
         return Err(UseError::Classes { data: train_classes, network: outputs });
     }
-    check_images(train.shape(), input)
+    check_images(train, input)
 }

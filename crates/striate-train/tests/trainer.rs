@@ -199,7 +199,7 @@ fn changed(split: Split, count: usize, change: impl Fn(&mut DatasetParts)) -> Ar
         name: "bars".into(),
         split,
         shape: [1, 8, 8],
-        pixels: bars.pixels().to_vec(),
+        pixels: bars.images().unwrap().pixels().to_vec(),
         labels: bars.labels().to_vec(),
         classes: bars.classes().to_vec(),
         mean: bars.mean().to_vec(),
@@ -308,7 +308,8 @@ fn what_does_not_go_together_is_refused_at_once() {
 #[test]
 fn the_evaluator_refuses_what_the_network_does_not_score() {
     let new = |data: Arc<Dataset>| {
-        Evaluator::new(&network(), data, [&[0.2], &[0.3]], PlanOptions::new(8)).err().unwrap()
+        let preprocess = data.preprocess([8, 8]);
+        Evaluator::new(&network(), data, &preprocess, PlanOptions::new(8)).err().unwrap()
     };
     assert!(matches!(new(bars(Split::Test, 0)), UseError::Empty { part: "test" }));
     let fourth = changed(Split::Test, 50, |parts| {
