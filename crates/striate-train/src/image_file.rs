@@ -99,8 +99,8 @@ pub enum Problem {
     /// The file is damaged.
     #[error("damaged: {0}")]
     Damaged(#[source] ImageError),
-    /// A JPEG file without its end.
-    #[error("damaged: the JPEG file ends before its picture does; it was cut off")]
+    /// A JPEG or WebP file without its end.
+    #[error("damaged: the file ends before its picture does; it was cut off")]
     Cut,
     /// A picture larger than anyone needs.
     #[error("too large: a side may have {MAX_SIDE} pixels, the whole {} MiB", MAX_BYTES >> 20)]
@@ -226,7 +226,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
             if bytes.is_empty() { Some("empty") } else { sniff::content(&bytes[..bytes.len().min(16)]) };
         return Err(Problem::Kind { found });
     }
-    if bytes.starts_with(JPEG) && !jpeg_ends(bytes) {
+    if bytes.starts_with(JPEG) && !jpeg_ends(bytes) || bytes.starts_with(b"RIFF") && !riff_ends(bytes) {
         return Err(Problem::Cut);
     }
     let mut limits = image::Limits::default();
@@ -302,6 +302,12 @@ fn boxes<const CHANNELS: usize>(width: usize, pixels: &[u8], factor: usize) -> (
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let last = |marker: u8| bytes.array_windows().rposition(|pair| *pair == [0xff, marker]);
     last(0xd9) > last(0xda)
+}
+
+/// Whether a RIFF file has as many bytes as it says.
+fn riff_ends(bytes: &[u8]) -> bool {
+    let size = bytes.get(4..8).and_then(|size| size.try_into().ok()).map_or(u32::MAX, u32::from_le_bytes);
+    bytes.len() as u64 >= 8 + u64::from(size)
 }
 
 fn over_white(picture: &DynamicImage) -> DynamicImage {

@@ -59,6 +59,11 @@ pub trait Samples: Send + Sync {
         scratch: &'a mut Vec<u8>,
     ) -> Result<Picture<'a>, DataError>;
 
+    /// The bytes of the file of sample `id < len()`, where it has one.
+    fn file(&self, _id: usize) -> Result<Option<Vec<u8>>, DataError> {
+        Ok(None)
+    }
+
     /// What sample `id < len()` is called: its file, where it has one.
     fn title(&self, id: usize) -> String {
         format!("sample {id}")
@@ -346,6 +351,13 @@ impl Samples for Dataset {
                 Ok(Picture { height, width, channels, pixels: images.image(id) })
             }
             Store::Source(samples) => samples.picture(id, scale, scratch),
+        }
+    }
+
+    fn file(&self, id: usize) -> Result<Option<Vec<u8>>, DataError> {
+        match &self.store {
+            Store::Images(_) => Ok(None),
+            Store::Source(samples) => samples.file(id),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{cifar, idx, pictures, source};
+use super::{cifar, idx, pictures, sheets, source};
 
 /// What can be wrong with a data set or the way it was asked for.
 #[derive(Debug, Error)]
@@ -15,6 +15,9 @@ pub enum DataError {
     /// A file of CIFAR.
     #[error(transparent)]
     Cifar(#[from] cifar::CifarError),
+    /// A sheet of CIFAR.
+    #[error(transparent)]
+    Sheet(#[from] sheets::SheetError),
     /// Pictures in files.
     #[error(transparent)]
     Pictures(#[from] pictures::PicturesError),

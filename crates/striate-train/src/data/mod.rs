@@ -1,11 +1,15 @@
 //! Labelled images: what a data set is, where it comes from, and how part of it is held out.
 
 pub mod cifar;
+pub mod convert;
 mod dataset;
 mod error;
 pub mod idx;
+pub mod info;
 pub mod mnist;
 pub mod pictures;
+pub mod preview;
+pub mod sheets;
 pub mod source;
 
 use std::path::PathBuf;

