@@ -9,7 +9,7 @@ use striate::prelude::*;
 
 use crate::failure::{Failure, Result};
 use crate::network::open_model;
-use crate::options::{Format, Machine, Preparation, positive, write_json};
+use crate::options::{Format, Looks, Machine, Preparation, positive, write_json};
 use crate::text::percent;
 
 /// Ask a model what pictures show.
@@ -29,6 +29,8 @@ pub(crate) struct Predict {
     top: usize,
     #[command(flatten)]
     preparation: Preparation,
+    #[command(flatten)]
+    looks: Looks,
     #[command(flatten)]
     machine: Machine,
 }
@@ -84,8 +86,8 @@ impl Predict {
     }
 
     fn answer(&self, model: &Model, predictor: &mut Predictor, image: &Path) -> Result<Vec<Answer>> {
-        let input = model.info.preprocess.read(image)?;
-        let ranked = predictor.predict(&input)?.into_iter().take(self.top);
+        let inputs = model.info.preprocess.read_views(image, &self.looks.views())?;
+        let ranked = predictor.predict_views(&inputs)?.into_iter().take(self.top);
         Ok(ranked.map(|(class, probability)| Answer { class: class.into(), probability }).collect())
     }
 

@@ -25,7 +25,7 @@ use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
 /// The run gets a folder with its configuration, log, checkpoints and the finished model. Interrupted at any point, it
 /// goes on with --resume and ends with the same bytes as without the interruption.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = after_help(), allow_negative_numbers = true)]
 pub(crate) struct Train {
     #[command(flatten)]
     network: NetworkArgs,
@@ -70,6 +70,15 @@ Schedules (spans: 30ep epochs, 500it iterations):
                             goal=max the test accuracy no longer rises
   warmup:5ep+RULE           a linear rise before any of them but onecycle";
 
+/// Examples, data, schedules, and every change of images.
+fn after_help() -> String {
+    let mut text = format!("{EXAMPLES}\n\nChanges of images (--augment), a list such as crop=4,flip:");
+    for (word, help) in Augment::vocabulary() {
+        text.push_str(&format!("\n  {word:<24}  {help}"));
+    }
+    text
+}
+
 /// How it is trained: what a run's result depends on besides network and data.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Recipe")]
@@ -107,7 +116,7 @@ struct Recipe {
         |c| c.label_smoothing.to_string()
     ))]
     label_smoothing: Option<f32>,
-    /// Random changes of the images: none, digits, shift=2,rotate=10,scale=0.1 or crop=4,flip
+    /// Random changes of the images, such as crop=4,flip or resnet, see below
     /// [default: digits for mnist, crop=4,flip for cifar]
     #[arg(long, value_name = "CHANGES")]
     augment: Option<Augment>,
