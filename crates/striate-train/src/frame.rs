@@ -231,6 +231,12 @@ fn normalise(table: &[[f32; 256]], bytes: &[u8], dst: &mut [f32]) {
 
 /// The last pixel first.
 fn normalise_mirrored(table: &[[f32; 256]], bytes: &[u8], dst: &mut [f32]) {
+    if let [red, green, blue] = table {
+        for (pixel, [r, g, b]) in dst.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0.iter().rev()) {
+            *pixel = [red[usize::from(*r)], green[usize::from(*g)], blue[usize::from(*b)]];
+        }
+        return;
+    }
     let channels = table.len();
     for (pixel, bytes) in dst.chunks_exact_mut(channels).zip(bytes.chunks_exact(channels).rev()) {
         for ((value, byte), table) in pixel.iter_mut().zip(bytes).zip(table) {

@@ -7,6 +7,8 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use striate_kernels::Isa;
+use striate_kernels::simd::{Kernel, Simd, dispatch};
 
 use crate::picture::Picture;
 
@@ -102,7 +104,7 @@ impl Taps {
 const HALF: i32 = 1 << (BITS - 1);
 
 /// A weighted sum with [`HALF`] in it, rounded and clipped to a byte.
-#[inline]
+#[inline(always)]
 fn byte(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
@@ -145,51 +147,72 @@ impl Resampler {
         filter: Filter,
         dst: &mut Vec<u8>,
     ) {
-        let Picture { width, channels, pixels, .. } = picture;
-        let stride = window.width * channels;
         self.rows.set(part.height, to[0], window.top..window.top + window.height, filter);
-        let tall = to[0] == part.height;
-        let needed = if tall { window.top..window.top + window.height } else { self.rows.reach() };
+        self.columns.set(part.width, to[1], window.left..window.left + window.width, filter);
+        dst.clear();
+        dispatch(Isa::best(), Resize { resampler: self, picture, part, to, window, dst });
+    }
+}
+
+/// [`Resampler::resize`] with its weights set. In whole numbers, so that every instruction set gives the same.
+struct Resize<'a, 'p> {
+    resampler: &'a mut Resampler,
+    picture: Picture<'p>,
+    part: Rect,
+    to: [usize; 2],
+    window: Rect,
+    dst: &'a mut Vec<u8>,
+}
+
+impl Kernel for Resize<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { resampler, picture: Picture { width, channels, pixels, .. }, part, to, window, dst } =
+            self;
+        let Resampler { columns, rows, narrowed, sums } = resampler;
+        let stride = window.width * channels;
+        let (tall, wide) = (to[0] == part.height, to[1] == part.width);
+        let needed = if tall { window.top..window.top + window.height } else { rows.reach() };
         let row = |y: usize| {
             let start = ((part.top + y) * width + part.left) * channels;
-            &pixels[start..][..part.width * channels]
+            &pixels[start..]
         };
-        // Bytes of a row that is taken as it is, or of one of `narrowed`.
-        let wide = to[1] == part.width;
-        let kept = window.left * channels..window.left * channels + stride;
         if !wide {
-            self.columns.set(part.width, to[1], window.left..window.left + window.width, filter);
-            self.narrowed.resize(needed.len() * stride, 0);
-            for (y, narrowed) in needed.clone().zip(self.narrowed.chunks_exact_mut(stride)) {
+            narrowed.resize(needed.len() * stride, 0);
+            for (y, narrowed) in needed.clone().zip(narrowed.chunks_exact_mut(stride)) {
+                let row = row(y);
                 match channels {
-                    1 => narrow::<1>(row(y), &self.columns, narrowed),
-                    3 => narrow::<3>(row(y), &self.columns, narrowed),
-                    _ => narrow_any(row(y), channels, &self.columns, narrowed),
+                    1 => narrow::<1>(row, columns, narrowed),
+                    // Pixels are read with the byte behind them, which all but the picture's last have.
+                    3 if row.len() > part.width * 3 => narrow_wider(row, columns, narrowed),
+                    3 => narrow::<3>(row, columns, narrowed),
+                    _ => narrow_any(row, channels, columns, narrowed),
                 }
             }
         }
         let source = |y: usize| {
-            if wide { &row(y)[kept.clone()] } else { &self.narrowed[(y - needed.start) * stride..][..stride] }
+            let from = if wide { row(y) } else { &narrowed[(y - needed.start) * stride..] };
+            let skipped = if wide { window.left * channels } else { 0 };
+            &from[skipped..][..stride]
         };
-        dst.clear();
         if tall {
             needed.clone().for_each(|y| dst.extend_from_slice(source(y)));
             return;
         }
-        self.sums.resize(stride, 0);
-        for (first, weights) in self.rows.iter() {
-            self.sums.fill(HALF);
+        sums.resize(stride, 0);
+        for (first, weights) in rows.iter() {
+            sums.fill(HALF);
             for (y, weight) in (first..).zip(weights) {
-                self.sums
-                    .iter_mut()
-                    .zip(source(y))
-                    .for_each(|(sum, level)| *sum += i32::from(*level) * weight);
+                sums.iter_mut().zip(source(y)).for_each(|(sum, level)| *sum += i32::from(*level) * weight);
             }
-            dst.extend(self.sums.iter().map(|sum| byte(*sum)));
+            dst.extend(sums.iter().map(|sum| byte(*sum)));
         }
     }
 }
 
+#[inline(always)]
 fn narrow<const CHANNELS: usize>(row: &[u8], columns: &Taps, dst: &mut [u8]) {
     let pixels = row.as_chunks::<CHANNELS>().0;
     for (pixel, (first, weights)) in dst.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(columns.iter()) {
@@ -203,6 +226,25 @@ fn narrow<const CHANNELS: usize>(row: &[u8], columns: &Taps, dst: &mut [u8]) {
     }
 }
 
+/// [`narrow`] of three channels, four at a time: what comes of the fourth is dropped.
+#[inline(always)]
+fn narrow_wider(row: &[u8], columns: &Taps, dst: &mut [u8]) {
+    for (pixel, (first, weights)) in dst.as_chunks_mut::<3>().0.iter_mut().zip(columns.iter()) {
+        let mut sums = [HALF; 4];
+        let levels = &row[first * 3..][..weights.len() * 3 + 1];
+        for (at, weight) in weights.iter().enumerate() {
+            if let Some(levels) = levels[at * 3..].first_chunk::<4>() {
+                for lane in 0..4 {
+                    sums[lane] += i32::from(levels[lane]) * weight;
+                }
+            }
+        }
+        let [r, g, b, _] = sums.map(byte);
+        *pixel = [r, g, b];
+    }
+}
+
+#[inline(always)]
 fn narrow_any(row: &[u8], channels: usize, columns: &Taps, dst: &mut [u8]) {
     for (pixel, (first, weights)) in dst.chunks_exact_mut(channels).zip(columns.iter()) {
         for (channel, value) in pixel.iter_mut().enumerate() {

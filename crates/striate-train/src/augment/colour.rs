@@ -4,7 +4,9 @@
 //! Pictures are bytes, (height, width, channels), grey (1 channel) or red, green, blue (3). What there is no
 //! difference between greys in (saturation, hue) leaves grey pictures as they are.
 
+use striate_kernels::Isa;
 use striate_kernels::rng::Rng;
+use striate_kernels::simd::{Kernel, Simd, dispatch};
 
 use super::Augment;
 
@@ -84,13 +86,30 @@ fn lighting(amounts: [f32; 3]) -> [f32; 3] {
 }
 
 /// From `from` (at 0) past `to` (at 1), as Pillow's `Image.blend` rounds: down, and within a byte.
-#[inline]
+#[inline(always)]
 fn blend(from: i32, to: i32, factor: f32) -> u8 {
     (from as f32 + factor * (to - from) as f32) as u8
 }
 
+/// Every level of `pixels` blended with `from`.
+struct BlendAll<'a> {
+    pixels: &'a mut [u8],
+    from: i32,
+    factor: f32,
+}
+
+impl Kernel for BlendAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { pixels, from, factor } = self;
+        pixels.iter_mut().for_each(|level| *level = blend(from, i32::from(*level), factor));
+    }
+}
+
 /// Every byte by a table.
-pub(super) fn map(pixels: &mut [u8], table: &[u8; 256]) {
+fn map(pixels: &mut [u8], table: &[u8; 256]) {
     pixels.iter_mut().for_each(|level| *level = table[usize::from(*level)]);
 }
 
@@ -100,11 +119,11 @@ fn table(of: impl Fn(i32) -> u8) -> [u8; 256] {
 
 /// From black at 0 to the picture at 1, and beyond.
 pub(super) fn brightness(pixels: &mut [u8], factor: f32) {
-    map(pixels, &table(|level| blend(0, level, factor)));
+    dispatch(Isa::best(), BlendAll { pixels, from: 0, factor });
 }
 
 /// The grey of a colour, as Pillow weighs it (ITU-R 601-2).
-#[inline]
+#[inline(always)]
 fn grey([r, g, b]: [u8; 3]) -> i32 {
     (i32::from(r) * 19595 + i32::from(g) * 38470 + i32::from(b) * 7471 + 0x8000) >> 16
 }
@@ -112,24 +131,55 @@ fn grey([r, g, b]: [u8; 3]) -> i32 {
 /// From its mean grey at 0 to the picture at 1, and beyond.
 pub(super) fn contrast(pixels: &mut [u8], channels: usize, factor: f32) {
     let sum: u64 = match channels {
-        3 => {
-            // Sums of rows fit 32 bits, which are added faster.
-            let sum = |pixels: &[[u8; 3]]| pixels.iter().map(|pixel| grey(*pixel) as u32).sum::<u32>();
-            pixels.as_chunks().0.chunks(1 << 16).map(|pixels| u64::from(sum(pixels))).sum()
-        }
+        3 => dispatch(Isa::best(), GreySum(pixels.as_chunks().0)),
         _ => pixels.iter().map(|level| u64::from(*level)).sum(),
     };
     let count = (pixels.len() / channels).max(1);
     let mean = (sum as f64 / count as f64 + 0.5) as i32;
-    map(pixels, &table(|level| blend(mean, level, factor)));
+    dispatch(Isa::best(), BlendAll { pixels, from: mean, factor });
+}
+
+/// The sum of the greys of all pixels.
+struct GreySum<'a>(&'a [[u8; 3]]);
+
+impl Kernel for GreySum<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> u64 {
+        // Of so many pixels the sum fits 32 bits, which are added faster.
+        let parts = self.0.chunks(1 << 16);
+        parts.map(|part| u64::from(part.iter().map(|pixel| grey(*pixel) as u32).sum::<u32>())).sum()
+    }
 }
 
 /// From greys at 0 to the picture at 1, and beyond.
 pub(super) fn saturation(pixels: &mut [u8], channels: usize, factor: f32) {
     if channels == 3 {
-        for pixel in pixels.as_chunks_mut().0 {
-            let grey = grey(*pixel);
-            *pixel = pixel.map(|level| blend(grey, level.into(), factor));
+        dispatch(Isa::best(), Saturate { pixels: pixels.as_chunks_mut().0, factor });
+    }
+}
+
+struct Saturate<'a> {
+    pixels: &'a mut [[u8; 3]],
+    factor: f32,
+}
+
+impl Kernel for Saturate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        // All greys of a block, then all blends: the latter are computed many at a time.
+        const BLOCK: usize = 256;
+        let mut greys = [[0; 3]; BLOCK];
+        for block in self.pixels.chunks_mut(BLOCK) {
+            for (greys, pixel) in greys.iter_mut().zip(&*block) {
+                *greys = [grey(*pixel) as u8; 3];
+            }
+            for (level, grey) in block.as_flattened_mut().iter_mut().zip(greys.as_flattened()) {
+                *level = blend(i32::from(*grey), i32::from(*level), self.factor);
+            }
         }
     }
 }
