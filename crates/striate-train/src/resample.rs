@@ -55,8 +55,11 @@ const BITS: u32 = 22;
 /// For a run of places along an axis, what each is the mean of.
 #[derive(Clone, Debug, Default)]
 struct Taps {
-    /// For each place the first pixel that counts, and where its weights end; they begin where those before end.
-    places: Vec<(usize, usize)>,
+    /// For each place the first pixel that is read.
+    firsts: Vec<usize>,
+    /// How many pixels are read for each place: as many as count for any.
+    count: usize,
+    /// Their weights, place by place; 0 for those that do not count.
     weights: Vec<i32>,
     /// The weights of one place before they are rounded.
     exact: Vec<f64>,
@@ -65,38 +68,46 @@ struct Taps {
 impl Taps {
     /// Of `from` pixels made `to`, the places `window`.
     fn set(&mut self, from: usize, to: usize, window: Range<usize>, filter: Filter) {
-        self.places.clear();
-        self.weights.clear();
         let scale = from as f64 / to as f64;
         let width = scale.max(1.0);
         let support = filter.support() * width;
-        for at in window {
+        let reach = |at: usize| {
             let centre = (at as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
-            let end = ((centre + support + 0.5) as usize).min(from);
+            (centre, first..((centre + support + 0.5) as usize).min(from))
+        };
+        self.firsts.clear();
+        self.weights.clear();
+        self.count = window.clone().map(|at| reach(at).1.len()).max().unwrap_or(0);
+        for at in window {
+            let (centre, pixels) = reach(at);
             let weight = |x: usize| filter.weight((x as f64 - centre + 0.5) * (1.0 / width));
             self.exact.clear();
-            self.exact.extend((first..end).map(weight));
+            self.exact.extend(pixels.clone().map(weight));
             let sum: f64 = self.exact.iter().sum();
             let fixed = |weight: &f64| {
                 let scaled = weight / sum * f64::from(1 << BITS);
                 (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
             };
+            let first = pixels.start.min(from - self.count);
+            let end = self.weights.len() + self.count;
+            self.weights.resize(self.weights.len() + (pixels.start - first), 0);
             self.weights.extend(self.exact.iter().map(fixed));
-            self.places.push((first, self.weights.len()));
+            self.weights.resize(end, 0);
+            self.firsts.push(first);
         }
     }
 
     /// The first pixel of each place, and the weights from there on.
+    #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        let begins = [0].into_iter().chain(self.places.iter().map(|(_, end)| *end));
-        begins.zip(&self.places).map(|(begin, (first, end))| (*first, &self.weights[begin..*end]))
+        self.firsts.iter().copied().zip(self.weights.chunks_exact(self.count.max(1)))
     }
 
-    /// The pixels that count for any place; there is one.
+    /// The pixels that are read for any place; there is one.
     fn reach(&self) -> Range<usize> {
-        let ends = self.iter().map(|(first, weights)| first + weights.len());
-        self.places.first().map_or(0, |(first, _)| *first)..ends.max().unwrap_or(0)
+        let [first, last] = [self.firsts.first(), self.firsts.last()].map(|first| *first.unwrap_or(&0));
+        first..last + self.count
     }
 }
 
@@ -205,9 +216,15 @@ impl Kernel for Resize<'_, '_> {
         for (first, weights) in rows.iter() {
             sums.fill(HALF);
             for (y, weight) in (first..).zip(weights) {
-                sums.iter_mut().zip(source(y)).for_each(|(sum, level)| *sum += i32::from(*level) * weight);
+                for (sum, level) in sums.iter_mut().zip(source(y)) {
+                    *sum += i32::from(*level) * weight;
+                }
             }
-            dst.extend(sums.iter().map(|sum| byte(*sum)));
+            let start = dst.len();
+            dst.resize(start + stride, 0);
+            for (level, sum) in dst[start..].iter_mut().zip(&*sums) {
+                *level = byte(*sum);
+            }
         }
     }
 }
@@ -222,26 +239,51 @@ fn narrow<const CHANNELS: usize>(row: &[u8], columns: &Taps, dst: &mut [u8]) {
                 sums[channel] += i32::from(levels[channel]) * weight;
             }
         }
-        *pixel = sums.map(byte);
+        for channel in 0..CHANNELS {
+            pixel[channel] = byte(sums[channel]);
+        }
     }
 }
 
 /// [`narrow`] of three channels, four at a time: what comes of the fourth is dropped.
 #[inline(always)]
 fn narrow_wider(row: &[u8], columns: &Taps, dst: &mut [u8]) {
-    for (pixel, (first, weights)) in dst.as_chunks_mut::<3>().0.iter_mut().zip(columns.iter()) {
-        let mut sums = [HALF; 4];
-        let levels = &row[first * 3..][..weights.len() * 3 + 1];
-        for (at, weight) in weights.iter().enumerate() {
-            if let Some(levels) = levels[at * 3..].first_chunk::<4>() {
-                for lane in 0..4 {
-                    sums[lane] += i32::from(levels[lane]) * weight;
-                }
+    match columns.count {
+        2 => narrow_by::<2>(row, columns, dst),
+        3 => narrow_by::<3>(row, columns, dst),
+        4 => narrow_by::<4>(row, columns, dst),
+        5 => narrow_by::<5>(row, columns, dst),
+        6 => narrow_by::<6>(row, columns, dst),
+        _ => {
+            for (pixel, (first, weights)) in dst.as_chunks_mut::<3>().0.iter_mut().zip(columns.iter()) {
+                let levels = &row[first * 3..][..weights.len() * 3 + 1];
+                *pixel = mean_of_wider(levels, weights);
             }
         }
-        let [r, g, b, _] = sums.map(byte);
-        *pixel = [r, g, b];
     }
+}
+
+/// [`narrow_wider`] by so many weights.
+#[inline(always)]
+fn narrow_by<const COUNT: usize>(row: &[u8], columns: &Taps, dst: &mut [u8]) {
+    let places = columns.firsts.iter().zip(columns.weights.as_chunks::<COUNT>().0);
+    for (pixel, (first, weights)) in dst.as_chunks_mut::<3>().0.iter_mut().zip(places) {
+        *pixel = mean_of_wider(&row[first * 3..][..COUNT * 3 + 1], weights);
+    }
+}
+
+#[inline(always)]
+fn mean_of_wider(levels: &[u8], weights: &[i32]) -> [u8; 3] {
+    // Without closures: they would be compiled for any processor, and called.
+    let mut sums = [HALF; 4];
+    for at in 0..weights.len() {
+        let levels = &levels[at * 3..at * 3 + 4];
+        for lane in 0..4 {
+            sums[lane] += levels[lane] as i32 * weights[at];
+        }
+    }
+    let [r, g, b, _] = sums;
+    [byte(r), byte(g), byte(b)]
 }
 
 #[inline(always)]

@@ -104,7 +104,9 @@ impl Kernel for BlendAll<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { pixels, from, factor } = self;
-        pixels.iter_mut().for_each(|level| *level = blend(from, i32::from(*level), factor));
+        for level in pixels {
+            *level = blend(from, i32::from(*level), factor);
+        }
     }
 }
 
@@ -147,9 +149,16 @@ impl Kernel for GreySum<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> u64 {
+        let mut sum = 0;
         // Of so many pixels the sum fits 32 bits, which are added faster.
-        let parts = self.0.chunks(1 << 16);
-        parts.map(|part| u64::from(part.iter().map(|pixel| grey(*pixel) as u32).sum::<u32>())).sum()
+        for part in self.0.chunks(1 << 16) {
+            let mut of_part = 0;
+            for pixel in part {
+                of_part += grey(*pixel) as u32;
+            }
+            sum += u64::from(of_part);
+        }
+        sum
     }
 }
 
@@ -208,7 +217,8 @@ fn to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
         most if most == g => 2.0 + f64::from(below(r)) - f64::from(below(b)),
         _ => 4.0 + f64::from(below(g)) - f64::from(below(r)),
     };
-    let hue = (f64::from(sixths as f32) / 6.0 + 1.0) % 1.0;
+    let turned = f64::from(sixths as f32) / 6.0 + 1.0;
+    let hue = if turned >= 1.0 { turned - 1.0 } else { turned };
     let saturation = range / f32::from(most);
     [(f64::from(hue as f32) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, most]
 }
@@ -218,9 +228,9 @@ fn from_hsv([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
         return [value; 3];
     }
     let sixths = f64::from(hue) * 6.0 / 255.0;
-    let part = f64::from((sixths - sixths.floor()) as f32);
+    let part = f64::from((sixths - f64::from(sixths as u32)) as f32);
     let saturation = f64::from(f32::from(saturation) / 255.0);
-    let level = |away: f64| (f64::from(value) * (1.0 - away)).round() as u8;
+    let level = |away: f64| (f64::from(value) * (1.0 - away) + 0.5) as u8;
     let (low, falling, rising) =
         (level(saturation), level(saturation * part), level(saturation * (1.0 - part)));
     match sixths as u32 % 6 {
