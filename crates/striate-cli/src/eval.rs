@@ -12,7 +12,7 @@ use striate::train::evaluate::{UseError, classifier_shape};
 
 use crate::failure::Result;
 use crate::network::open_model;
-use crate::options::{Format, Machine, Preparation, positive, write_json};
+use crate::options::{Format, Looks, Machine, Preparation, positive, write_json};
 use crate::sources::{self, Reading};
 use crate::text::{duration, percent, thousands};
 
@@ -32,6 +32,8 @@ pub(crate) struct Eval {
     reading: Reading,
     #[command(flatten)]
     preparation: Preparation,
+    #[command(flatten)]
+    looks: Looks,
     #[command(flatten)]
     machine: Machine,
 }
@@ -66,7 +68,8 @@ impl Eval {
         }
         let batch = self.batch.min(data.len().max(1));
         let preprocess = &model.info.preprocess;
-        let mut evaluator = Evaluator::new(&model.graph, data.clone(), preprocess, self.machine.plan(batch))?;
+        let mut evaluator = Evaluator::new(&model.graph, data.clone(), preprocess, self.machine.plan(batch))?
+            .with_views(&self.looks.views())?;
 
         let bar = if Term::stderr().is_term() {
             ProgressBar::new(data.len() as u64)

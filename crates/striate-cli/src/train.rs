@@ -67,9 +67,13 @@ Schedules (spans: 30ep epochs, 500it iterations):
                             goal=max the test accuracy no longer rises
   warmup:5ep+RULE           a linear rise before any of them but onecycle";
 
-/// Examples, schedules, and what can be learned from.
+/// Examples, data, schedules, and every change of images.
 fn after_help() -> String {
-    format!("{EXAMPLES}\n\n{}", sources::help())
+    let mut text = format!("{EXAMPLES}\n\nChanges of images (--augment), a list such as crop=4,flip:");
+    for (word, help) in Augment::vocabulary() {
+        text.push_str(&format!("\n  {word:<24}  {help}"));
+    }
+    text + "\n\n" + &sources::help()
 }
 
 /// How it is trained: what a run's result depends on besides network and data.
@@ -109,7 +113,7 @@ struct Recipe {
         |c| c.label_smoothing.to_string()
     ))]
     label_smoothing: Option<f32>,
-    /// Random changes of the images: none, digits, shift=2,rotate=10,scale=0.1 or crop=4,flip
+    /// Random changes of the images, such as crop=4,flip or resnet, see below
     /// [default: digits for mnist, crop=4,flip for cifar]
     #[arg(long, value_name = "CHANGES")]
     augment: Option<Augment>,

@@ -1,10 +1,11 @@
 //! How well a model does on a data set, and what it makes of one picture.
 
 use crate::data::{Dataset, Samples};
-use crate::image_file::Preprocess;
+use crate::image_file::{Fit, Preprocess};
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
 use crate::model::Model;
+use crate::views::{Answers, Views, ViewsError};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use striate_engine::{Parameters, Plan, PlanError, PlanOptions, RunError, Session};
@@ -23,6 +24,9 @@ pub enum UseError {
     /// The data cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoaderError),
+    /// The views cannot be had.
+    #[error(transparent)]
+    Views(#[from] ViewsError),
     /// The network is no classifier of images.
     #[error("the network {0}; a classifier takes one image and ends in one score for each class")]
     Network(String),
@@ -185,6 +189,18 @@ impl Evaluator {
         Ok(Self { session, image, samples, options, classes, logits: vec![0.0; plan.batch * classes] })
     }
 
+    /// Looks at each picture several times; the answer is the mean of the probabilities.
+    ///
+    /// # Errors
+    /// When there are no such views of such pictures.
+    pub fn with_views(mut self, views: &Views) -> Result<Self, UseError> {
+        if !views.is_center() {
+            let image = self.options.image.or(self.options.input).unwrap_or_default();
+            self.options.views = views.list(self.options.fit.unwrap_or(Fit::crop(1)), image)?;
+        }
+        Ok(self)
+    }
+
     /// Counts right answers and averages the cross-entropy over all samples; `progress` hears how many are done.
     ///
     /// # Errors
@@ -193,6 +209,7 @@ impl Evaluator {
         self.session.load(parameters)?;
         let mut loader = Loader::new(self.samples.clone(), None, self.options.clone())?;
         let mut tally = Tally::default();
+        let mut answers = Answers::new(self.options.views.len(), self.classes);
         while let Some(batch) = loader.next_batch()? {
             self.session.input(&self.image)?.copy_from_slice(&batch.images);
             self.session.run()?;
@@ -200,7 +217,8 @@ impl Evaluator {
                 to.copy_from_slice(row);
             }
             let logits = &self.logits[..batch.count * self.classes];
-            let labels = &batch.labels[..batch.count];
+            let (labels, ids) = (&batch.labels[..batch.count], &batch.ids[..batch.count]);
+            let (logits, labels, _) = answers.add(logits, labels, ids);
             tally.add(logits, self.classes, labels, mean_cross_entropy(logits, self.classes, labels));
             progress(tally.samples);
         }
@@ -263,6 +281,32 @@ impl Predictor {
     /// # Errors
     /// When the input has the wrong size, or the scores are no numbers.
     pub fn predict(&mut self, input: &[f32]) -> Result<Vec<(&str, f32)>, UseError> {
+        self.predict_views(&[input])
+    }
+
+    /// The same of several views of one picture: the means of their probabilities.
+    ///
+    /// # Errors
+    /// When an input has the wrong size, or the scores are no numbers.
+    pub fn predict_views(&mut self, inputs: &[impl AsRef<[f32]>]) -> Result<Vec<(&str, f32)>, UseError> {
+        let mut answers = Answers::new(inputs.len(), self.classes.len());
+        let mut ranked = None;
+        for input in inputs {
+            let logits = self.logits(input.as_ref())?;
+            ranked = ranked_softmax(answers.add(&logits, &[0], &[0]).0);
+            if logits.iter().any(|logit| logit.is_nan()) {
+                return Err(UseError::NotANumber);
+            }
+        }
+        let ranked = ranked.ok_or(UseError::NotANumber)?;
+        Ok(ranked
+            .into_iter()
+            .map(|(class, probability)| (self.classes[class].as_str(), probability))
+            .collect())
+    }
+
+    /// The scores of one input.
+    fn logits(&mut self, input: &[f32]) -> Result<Vec<f32>, UseError> {
         let slot = self.session.input(&self.image)?;
         if slot.len() != input.len() {
             let (expected, found) = (slot.len(), input.len());
@@ -270,12 +314,7 @@ impl Predictor {
         }
         slot.copy_from_slice(input);
         self.session.run()?;
-        let logits = self.session.rows(LOGITS)?.next().unwrap_or_default();
-        let ranked = ranked_softmax(logits).ok_or(UseError::NotANumber)?;
-        Ok(ranked
-            .into_iter()
-            .map(|(class, probability)| (self.classes[class].as_str(), probability))
-            .collect())
+        Ok(self.session.rows(LOGITS)?.next().unwrap_or_default().to_vec())
     }
 }
 
@@ -297,7 +336,6 @@ fn ranked_softmax(logits: &[f32]) -> Option<Vec<(usize, f32)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image_file::Fit;
     use crate::model::ModelInfo;
     use striate_engine::Tensor;
     use striate_graph::Builder;

@@ -1,6 +1,8 @@
 //! From the bytes of an image to a network's input: centred in the input's frame, perhaps changed by an affine
 //! map, normalised to float32. Channels last throughout.
 
+use striate_kernels::Isa;
+use striate_kernels::simd::{Kernel, Simd, dispatch};
 use thiserror::Error;
 
 use crate::augment::Affine;
@@ -127,9 +129,9 @@ impl Frame {
             None => self.copy(pixels, (false, [0, 0]), dst),
             Some(map) => match (map.whole(), self.image[0]) {
                 (Some(whole), _) => self.copy(pixels, whole, dst),
-                (None, 1) => self.warp::<1>(pixels, map, dst),
-                (None, 3) => self.warp::<3>(pixels, map, dst),
-                (None, _) => self.warp::<0>(pixels, map, dst),
+                (None, 1) => dispatch(Isa::best(), Warp::<1> { frame: self, pixels, map, dst }),
+                (None, 3) => dispatch(Isa::best(), Warp::<3> { frame: self, pixels, map, dst }),
+                (None, _) => dispatch(Isa::best(), Warp::<0> { frame: self, pixels, map, dst }),
             },
         }
     }
@@ -165,6 +167,7 @@ impl Frame {
     }
 
     /// `CHANNELS` of the image, or 0 for any number.
+    #[inline(always)]
     fn warp<const CHANNELS: usize>(&mut self, pixels: &[u8], map: &Affine, dst: &mut [f32]) {
         let [channels, height, width] = self.image;
         let channels = if CHANNELS == 0 { channels } else { CHANNELS };
@@ -193,16 +196,33 @@ impl Frame {
                 for (lane, pixel) in dst.chunks_exact_mut(channels).enumerate() {
                     let upper = &self.plane[at[lane] as usize..][..2 * channels];
                     let lower = &self.plane[at[lane] as usize + pitch..][..2 * channels];
-                    let [right_part, lower_part] = parts.map(|part| part[lane]);
-                    for (channel, value) in pixel.iter_mut().enumerate() {
-                        let along = |row: &[f32]| {
-                            row[channel] + right_part * (row[channel + channels] - row[channel])
-                        };
-                        *value = along(upper) + lower_part * (along(lower) - along(upper));
+                    let (right_part, lower_part) = (parts[0][lane], parts[1][lane]);
+                    for channel in 0..channels {
+                        let [a, b] = [upper[channel], upper[channel + channels]];
+                        let [c, d] = [lower[channel], lower[channel + channels]];
+                        let (above, below) = (a + right_part * (b - a), c + right_part * (d - c));
+                        pixel[channel] = above + lower_part * (below - above);
                     }
                 }
             }
         }
+    }
+}
+
+/// [`Frame::warp`] with any instruction set: none of its operations is rounded differently by another.
+struct Warp<'a, const CHANNELS: usize> {
+    frame: &'a mut Frame,
+    pixels: &'a [u8],
+    map: &'a Affine,
+    dst: &'a mut [f32],
+}
+
+impl<const CHANNELS: usize> Kernel for Warp<'_, CHANNELS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.frame.warp::<CHANNELS>(self.pixels, self.map, self.dst);
     }
 }
 
@@ -231,6 +251,12 @@ fn normalise(table: &[[f32; 256]], bytes: &[u8], dst: &mut [f32]) {
 
 /// The last pixel first.
 fn normalise_mirrored(table: &[[f32; 256]], bytes: &[u8], dst: &mut [f32]) {
+    if let [red, green, blue] = table {
+        for (pixel, [r, g, b]) in dst.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0.iter().rev()) {
+            *pixel = [red[usize::from(*r)], green[usize::from(*g)], blue[usize::from(*b)]];
+        }
+        return;
+    }
     let channels = table.len();
     for (pixel, bytes) in dst.chunks_exact_mut(channels).zip(bytes.chunks_exact(channels).rev()) {
         for ((value, byte), table) in pixel.iter_mut().zip(bytes).zip(table) {

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use striate_interop::sniff;
 use thiserror::Error;
 
+use crate::augment::{Augment, Pipeline, PipelineError};
 use crate::data::Scale;
 use crate::frame::{Frame, FrameError};
 use crate::picture::Picture;
 use crate::resample::{self, Filter};
+use crate::views::{Views, ViewsError};
 
 /// The longest side of a picture, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
@@ -128,6 +130,12 @@ pub enum Problem {
     /// The statistics do not go with the channels.
     #[error("the network's preprocessing cannot be: {0}")]
     Frame(#[from] FrameError),
+    /// The same, where there are several views.
+    #[error("the network's preprocessing cannot be: {0}")]
+    Pipeline(#[from] PipelineError),
+    /// Views that there cannot be of such pictures.
+    #[error(transparent)]
+    Views(#[from] ViewsError),
 }
 
 impl Preprocess {
@@ -144,6 +152,34 @@ impl Preprocess {
     /// The same for the bytes of a file.
     pub fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>, Problem> {
         self.apply(decode(bytes)?)
+    }
+
+    /// Reads the picture at `path` into one input for each of `views`.
+    pub fn read_views(&self, path: impl AsRef<Path>, views: &Views) -> Result<Vec<Vec<f32>>, ImageFileError> {
+        let path = path.as_ref();
+        let read = || self.decode_views(&read_bounded(path)?, views);
+        read().map_err(|problem| ImageFileError { path: path.to_path_buf(), problem })
+    }
+
+    /// The same for the bytes of a file.
+    pub fn decode_views(&self, bytes: &[u8], views: &Views) -> Result<Vec<Vec<f32>>, Problem> {
+        if views.is_center() {
+            return Ok(vec![self.decode(bytes)?]);
+        }
+        let [channels, height, width] = self.shape;
+        let image = self.image.unwrap_or([height, width]);
+        let views = views.list(self.fit, image)?;
+        let (shape, by) = ([channels, image[0], image[1]], [self.mean.as_slice(), &self.std]);
+        let mut pipeline = Pipeline::new(&Augment::NONE, shape, [height, width], by, self.fit)?;
+        let picture = decode(bytes)?;
+        let (height, width) = (picture.height() as usize, picture.width() as usize);
+        let channels = usize::from(picture.color().channel_count());
+        let picture = Picture { height, width, channels, pixels: picture.as_bytes() };
+        let input = |view| {
+            let mut input = vec![0.0; pipeline.len()];
+            pipeline.view(picture, view, &mut input).map(|()| input)
+        };
+        Ok(views.into_iter().map(input).collect::<Result<_, _>>()?)
     }
 
     fn apply(&self, picture: DynamicImage) -> Result<Vec<f32>, Problem> {
@@ -179,17 +215,6 @@ impl Fit {
             }
             _ => Err(Problem::Fit { fit: self, shape }),
         }
-    }
-
-    /// The same of a picture that its source has decoded.
-    pub(crate) fn apply_to(self, picture: Picture, shape: [usize; 3]) -> Result<Vec<u8>, Problem> {
-        let (width, height, pixels) = (picture.width as u32, picture.height as u32, picture.pixels.to_vec());
-        let picture = match picture.channels {
-            1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
-            3 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
-            _ => None,
-        };
-        self.apply(picture.ok_or(Problem::Fit { fit: self, shape })?, shape)
     }
 }
 
@@ -428,6 +453,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::views::Crops;
 
     fn encode(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -609,6 +635,29 @@ mod tests {
         let grey = reduced(ramp(16, 16).into(), Scale::AtLeast(8)).into_luma8();
         assert_eq!(grey.get_pixel(0, 0).0, [(0 + 10 + 1 + 11 + 2) / 4]);
         assert_eq!(reduced(picture.clone().into(), Scale::Full).into_rgb8(), picture);
+    }
+
+    #[test]
+    fn views_are_mirrored_and_the_first_is_the_middle() {
+        let picture =
+            png(RgbImage::from_fn(50, 40, |x, y| Rgb([(x * 5) as u8, (y * 6) as u8, (x * y) as u8])));
+        let fit = crop_to([3, 24, 24], 30);
+        let flip = Views { crops: Crops::Flip, scales: vec![] };
+        let views = fit.decode_views(&picture, &flip).unwrap();
+        assert_eq!(views[0], fit.decode(&picture).unwrap());
+        let mirrored: Vec<f32> = views[0]
+            .chunks(72)
+            .flat_map(|row| row.rchunks(3).flatten().copied().collect::<Vec<_>>())
+            .collect();
+        assert_eq!(views[1], mirrored);
+        let scales = Views { crops: Crops::Center, scales: vec![30, 40] };
+        let scaled = fit.decode_views(&picture, &scales).unwrap();
+        assert_eq!((scaled.len(), &scaled[0]), (2, &views[0]));
+        assert_eq!(scaled[1], crop_to([3, 24, 24], 40).decode(&picture).unwrap());
+        let corners = Views { crops: Crops::TenCrop, scales: vec![] };
+        assert_eq!(fit.decode_views(&picture, &corners).unwrap().len(), 10);
+        let tight = crop_to([3, 24, 24], 24).decode_views(&picture, &corners).unwrap_err();
+        assert!(matches!(tight, Problem::Views(ViewsError::NoCorners { .. })), "{tight}");
     }
 
     #[test]

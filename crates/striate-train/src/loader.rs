@@ -1,7 +1,6 @@
 //! Batches made ahead of time by threads of their own.
 
 use std::any::Any;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, TryReserveError};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,11 +14,13 @@ use striate_engine::available_threads;
 use striate_kernels::rng::{Purpose, Rng};
 use thiserror::Error;
 
-use crate::augment::Augment;
+use crate::augment::mix::Labels;
+use crate::augment::{Augment, Pipeline, PipelineError};
 use crate::data::{DataError, Samples, Scale};
-use crate::frame::{Frame, FrameError};
-use crate::image_file::{Fit, Problem};
+use crate::frame::FrameError;
+use crate::image_file::Fit;
 use crate::picture::Picture;
+use crate::views::View;
 
 /// What batches are made of and in what order.
 #[derive(Clone, Debug)]
@@ -38,10 +39,13 @@ pub struct LoaderOptions {
     /// they have none.
     pub image: Option<[usize; 2]>,
     /// Height and width of the network's input; larger than the images, they get a margin of background
-    /// ([`Frame`]). `None` is the images' size.
+    /// ([`Frame`](crate::frame::Frame)). `None` is the images' size.
     pub input: Option<[usize; 2]>,
     /// How a picture of another size becomes an image. `None` is its middle.
     pub fit: Option<Fit>,
+    /// Looks at each picture instead of random changes: so many inputs for each sample, one after the other, in the order
+    /// of the samples.
+    pub views: Vec<View>,
     /// How large pictures are asked for.
     pub scale: Scale,
     /// Mean of each channel, on a scale from 0 to 1.
@@ -71,6 +75,7 @@ impl LoaderOptions {
             image: None,
             input: None,
             fit: None,
+            views: Vec::new(),
             scale: Scale::Full,
             mean: mean.to_vec(),
             std: std.to_vec(),
@@ -92,8 +97,12 @@ impl LoaderOptions {
 pub struct Batch {
     /// float32, (batch, height, width, channels); what lies behind the last sample of a partial batch is 0.
     pub images: Vec<f32>,
-    /// The class of each sample, 0 behind the last.
+    /// The class of each sample, 0 behind the last; of mixed images the one that counts most.
     pub labels: Vec<u32>,
+    /// The other class of mixed images; otherwise the same as `labels`.
+    pub other_labels: Vec<u32>,
+    /// How much `labels` count of 1, the rest being `other_labels`'; 1/2 at least.
+    pub mix: f32,
     /// Which sample of the data set each is, [`Batch::NO_SAMPLE`] behind the last.
     pub ids: Vec<u32>,
     /// The number of samples, less than the batch size in a partial batch.
@@ -128,8 +137,11 @@ pub enum LoaderError {
         /// What the sample is called.
         title: String,
         /// Why.
-        source: Problem,
+        source: PipelineError,
     },
+    /// What is asked for does not go together.
+    #[error(transparent)]
+    Pipeline(PipelineError),
     /// Pictures of any size for a network of any size.
     #[error("the pictures have no size of their own, and none is given that they should be brought to")]
     NoSize,
@@ -227,9 +239,13 @@ impl Loader {
         ids: Option<Vec<u32>>,
         options: LoaderOptions,
     ) -> Result<Self, LoaderError> {
-        let ids = ids.unwrap_or_else(|| (0..samples.len() as u32).collect());
+        let mut ids = ids.unwrap_or_else(|| (0..samples.len() as u32).collect());
         if let Some(&id) = ids.iter().find(|id| **id as usize >= samples.len()) {
             return Err(LoaderError::NoSample { id, samples: samples.len() });
+        }
+        let views = options.views.len();
+        if views > 0 {
+            ids = ids.into_iter().flat_map(|id| std::iter::repeat_n(id, views)).collect();
         }
         let (batch, prefetch) = (options.batch, options.prefetch.clamp(1, 64));
         let batches = match ids.len().checked_div(batch) {
@@ -246,9 +262,13 @@ impl Loader {
         }
         let image = options.image.or(samples.size()).or(options.input).ok_or(LoaderError::NoSize)?;
         let input = options.input.unwrap_or(image);
+        // Images of a size of their own are taken as they are, but for other looks at them.
+        let whole = Fit::crop(image[0].max(image[1]));
+        let own = samples.size() == Some(image) && options.views.iter().all(|view| *view == View::CENTER);
+        let fit = if own { whole } else { options.fit.unwrap_or(whole) };
         let image = [samples.channels(), image[0], image[1]];
-        let frame = Frame::new(image, input, &options.mean, &options.std)?;
-        let shape = frame.shape();
+        let pipeline = Pipeline::new(&options.augment, image, input, [&options.mean, &options.std], fit)?;
+        let shape = pipeline.shape();
         let epochs = options.epochs.end.saturating_sub(options.epochs.start);
         let total = epochs.saturating_mul(batches_per_epoch).saturating_sub(options.first_batch);
 
@@ -262,11 +282,13 @@ impl Loader {
         let (to_ready, ready) = sync_channel(buffers + workers);
         let (spent, from_spent) = sync_channel(buffers);
         for _ in 0..buffers {
-            let len = frame.len();
+            let len = pipeline.len();
             let memory = |_| LoaderError::Memory { buffers, batch, len };
             let buffer = Batch {
                 images: filled(batch.saturating_mul(len), 0.0).map_err(memory)?,
                 labels: filled(batch, 0).map_err(memory)?,
+                other_labels: filled(batch, 0).map_err(memory)?,
+                mix: 1.0,
                 ids: filled(batch, Batch::NO_SAMPLE).map_err(memory)?,
                 count: 0,
                 epoch: 0,
@@ -288,7 +310,6 @@ impl Loader {
             samples,
             ids: ids.into(),
             options,
-            image,
             batches_per_epoch,
             tickets: Mutex::new(tickets),
             stop: stop.clone(),
@@ -308,7 +329,8 @@ impl Loader {
             waited: Duration::ZERO,
         };
         for _ in 0..workers {
-            let mut worker = Worker { shared: shared.clone(), frame: frame.clone(), scratch: Vec::new() };
+            let mut worker =
+                Worker { shared: shared.clone(), pipeline: pipeline.clone(), scratch: Vec::new() };
             let ready = to_ready.clone();
             let thread = std::thread::Builder::new().name("striate-loader".into());
             loader.threads.push(thread.spawn(move || worker.run(&ready)).map_err(LoaderError::Thread)?);
@@ -414,8 +436,6 @@ struct Shared {
     /// The sample numbers as they were given: what each epoch shuffles.
     ids: Arc<[u32]>,
     options: LoaderOptions,
-    /// Channels, height and width of the images that the network sees.
-    image: [usize; 3],
     batches_per_epoch: u64,
     tickets: Mutex<Tickets>,
     stop: Arc<AtomicBool>,
@@ -463,7 +483,7 @@ impl Shared {
     }
 
     fn order(&self, epoch: u64) -> Arc<[u32]> {
-        if !self.options.shuffle {
+        if !self.options.shuffle || !self.options.views.is_empty() {
             return self.ids.clone();
         }
         let mut order = self.ids.to_vec();
@@ -474,7 +494,7 @@ impl Shared {
 
 struct Worker {
     shared: Arc<Shared>,
-    frame: Frame,
+    pipeline: Pipeline,
     scratch: Vec<u8>,
 }
 
@@ -500,11 +520,11 @@ impl Worker {
     /// Fills a batch; `None` when the loader has been stopped meanwhile.
     fn fill(&mut self, ticket: Ticket) -> Result<Option<Batch>, LoaderError> {
         let Ticket { epoch, index, order, mut batch, .. } = ticket;
-        let Self { shared, frame, scratch } = self;
+        let Self { shared, pipeline, scratch } = self;
         let options = &shared.options;
         let start = index as usize * options.batch;
         let ids = &order[start..order.len().min(start + options.batch)];
-        let inputs = batch.images.chunks_exact_mut(frame.len());
+        let inputs = batch.images.chunks_exact_mut(pipeline.len());
         for (at, (&id, input)) in ids.iter().zip(inputs).enumerate() {
             if shared.stop.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -513,19 +533,28 @@ impl Worker {
             let picture = picture.map_err(|source| LoaderError::Sample { id, source })?;
             let Picture { height, width, channels, pixels } = picture;
             let shape = [channels, height, width];
-            if channels != shared.image[0] || pixels.len() != shape.iter().product::<usize>() {
+            if pixels.len() != shape.iter().product::<usize>() {
                 return Err(LoaderError::SampleSize { id, found: pixels.len(), shape });
             }
-            let title = || shared.samples.title(id as usize);
-            let image = fitted(picture, shared.image, options.fit)
-                .map_err(|source| LoaderError::Fit { title: title(), source })?;
-            let map = options.augment.draw(options.seed, epoch, id);
-            frame.put(&image, map.as_ref(), input);
+            let made = match options.views.len() {
+                0 => pipeline.apply(picture, options.seed, epoch, id, input),
+                views => pipeline.view(picture, options.views[(start + at) % views], input),
+            };
+            made.map_err(|source| LoaderError::Fit { title: shared.samples.title(id as usize), source })?;
             batch.labels[at] = shared.samples.label(id as usize);
             batch.ids[at] = id;
         }
-        batch.images[ids.len() * frame.len()..].fill(0.0);
+        let (used, [channels, height, width]) = (ids.len() * pipeline.len(), pipeline.shape());
+        batch.images[used..].fill(0.0);
         batch.labels[ids.len()..].fill(0);
+        batch.other_labels.copy_from_slice(&batch.labels);
+        batch.mix = match options.augment.mix(options.seed, epoch, index, [height, width]) {
+            Some(mix) => {
+                let (first, second) = (&mut batch.labels[..ids.len()], &mut batch.other_labels[..ids.len()]);
+                mix.apply(&mut batch.images[..used], [channels, width], Labels { first, second })
+            }
+            None => 1.0,
+        };
         batch.ids[ids.len()..].fill(Batch::NO_SAMPLE);
         batch.count = ids.len();
         (batch.epoch, batch.index, batch.ends_epoch) = (epoch, index, index + 1 == shared.batches_per_epoch);
@@ -533,13 +562,13 @@ impl Worker {
     }
 }
 
-/// The picture as an image of `shape`: as it is where it has that size already.
-fn fitted(picture: Picture<'_>, shape: [usize; 3], fit: Option<Fit>) -> Result<Cow<'_, [u8]>, Problem> {
-    let [_, height, width] = shape;
-    if [picture.height, picture.width] == [height, width] {
-        return Ok(picture.pixels.into());
+impl From<PipelineError> for LoaderError {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Frame(error) => Self::Frame(error),
+            error => Self::Pipeline(error),
+        }
     }
-    Ok(fit.unwrap_or(Fit::crop(height.max(width))).apply_to(picture, shape)?.into())
 }
 
 #[cfg(test)]
@@ -666,6 +695,49 @@ mod tests {
     }
 
     #[test]
+    fn mixed_batches_are_the_same_for_any_number_of_workers_and_say_how_they_are_mixed() {
+        let augment = "mixup=0.4,cutmix=1".parse().unwrap();
+        let options = LoaderOptions { augment, input: Some([3, 2]), ..training(4, 5) };
+        let with = |workers| {
+            let options = LoaderOptions { workers, ..options.clone() };
+            let mut loader = Loader::new(Arc::new(counting(23)), None, options).unwrap();
+            let mut seen = Vec::new();
+            while let Some(batch) = loader.next_batch().unwrap() {
+                let bits: Vec<u32> = batch.images.iter().map(|value| value.to_bits()).collect();
+                seen.push((batch.labels.clone(), batch.other_labels.clone(), batch.mix.to_bits(), bits));
+                // Partners have each other's labels.
+                let mirrored: Vec<u32> = batch.labels.iter().rev().copied().collect();
+                assert_eq!(batch.other_labels, mirrored);
+                assert!((0.5..=1.0).contains(&batch.mix));
+                let mut classes: Vec<u32> = batch.ids.iter().map(|id| id % 10).collect();
+                let mut labels = batch.labels.clone();
+                (classes.sort_unstable(), labels.sort_unstable());
+                assert_eq!(labels, classes);
+            }
+            seen
+        };
+        let one = with(1);
+        assert_eq!(one.len(), 25);
+        assert!(one.iter().any(|batch| batch.2 != one[0].2));
+        for workers in [2, 5] {
+            assert_eq!(with(workers), one, "{workers} workers");
+        }
+    }
+
+    #[test]
+    fn every_view_of_a_sample_is_an_input() {
+        let views = crate::views::Views { crops: crate::views::Crops::Flip, scales: vec![] };
+        let views = views.list(Fit::crop(1), [1, 1]).unwrap();
+        let options = LoaderOptions { views, input: Some([1, 2]), ..evaluation(3) };
+        let mut loader = Loader::new(Arc::new(counting(4)), None, options).unwrap();
+        let mut seen = Vec::new();
+        while let Some(batch) = loader.next_batch().unwrap() {
+            seen.extend(batch.ids[..batch.count].iter().copied());
+        }
+        assert_eq!(seen, [0, 0, 1, 1, 2, 2, 3, 3]);
+    }
+
+    #[test]
     fn any_number_of_workers_makes_the_same_batches() {
         let options = LoaderOptions { augment: Augment::DIGITS, input: Some([3, 2]), ..training(4, 5) };
         let with = |workers| {
@@ -740,8 +812,8 @@ mod tests {
         }
         let fit = Some(Fit::crop(3));
         let options = LoaderOptions { image: Some([4, 4]), fit, ..plain };
-        let error = Loader::new(Arc::new(Wide), None, options).unwrap().next_batch().map(|_| ()).unwrap_err();
-        assert!(error.to_string().starts_with("sample 0: the network's preprocessing cannot be"), "{error}");
+        let error = Loader::new(Arc::new(Wide), None, options).err().unwrap();
+        assert!(error.to_string().contains("shorter side of 3, images of 4x4"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use striate_kernels::Isa;
+use striate_kernels::simd::{Kernel, Simd, dispatch};
 
 use crate::picture::Picture;
 
@@ -53,8 +55,11 @@ const BITS: u32 = 22;
 /// For a run of places along an axis, what each is the mean of.
 #[derive(Clone, Debug, Default)]
 struct Taps {
-    /// For each place the first pixel that counts, and where its weights end; they begin where those before end.
-    places: Vec<(usize, usize)>,
+    /// For each place the first pixel that is read.
+    firsts: Vec<usize>,
+    /// How many pixels are read for each place: as many as count for any.
+    count: usize,
+    /// Their weights, place by place; 0 for those that do not count.
     weights: Vec<i32>,
     /// The weights of one place before they are rounded.
     exact: Vec<f64>,
@@ -63,38 +68,46 @@ struct Taps {
 impl Taps {
     /// Of `from` pixels made `to`, the places `window`.
     fn set(&mut self, from: usize, to: usize, window: Range<usize>, filter: Filter) {
-        self.places.clear();
-        self.weights.clear();
         let scale = from as f64 / to as f64;
         let width = scale.max(1.0);
         let support = filter.support() * width;
-        for at in window {
+        let reach = |at: usize| {
             let centre = (at as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
-            let end = ((centre + support + 0.5) as usize).min(from);
+            (centre, first..((centre + support + 0.5) as usize).min(from))
+        };
+        self.firsts.clear();
+        self.weights.clear();
+        self.count = window.clone().map(|at| reach(at).1.len()).max().unwrap_or(0);
+        for at in window {
+            let (centre, pixels) = reach(at);
             let weight = |x: usize| filter.weight((x as f64 - centre + 0.5) * (1.0 / width));
             self.exact.clear();
-            self.exact.extend((first..end).map(weight));
+            self.exact.extend(pixels.clone().map(weight));
             let sum: f64 = self.exact.iter().sum();
             let fixed = |weight: &f64| {
                 let scaled = weight / sum * f64::from(1 << BITS);
                 (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
             };
+            let first = pixels.start.min(from - self.count);
+            let end = self.weights.len() + self.count;
+            self.weights.resize(self.weights.len() + (pixels.start - first), 0);
             self.weights.extend(self.exact.iter().map(fixed));
-            self.places.push((first, self.weights.len()));
+            self.weights.resize(end, 0);
+            self.firsts.push(first);
         }
     }
 
     /// The first pixel of each place, and the weights from there on.
+    #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        let begins = [0].into_iter().chain(self.places.iter().map(|(_, end)| *end));
-        begins.zip(&self.places).map(|(begin, (first, end))| (*first, &self.weights[begin..*end]))
+        self.firsts.iter().copied().zip(self.weights.chunks_exact(self.count.max(1)))
     }
 
-    /// The pixels that count for any place; there is one.
+    /// The pixels that are read for any place; there is one.
     fn reach(&self) -> Range<usize> {
-        let ends = self.iter().map(|(first, weights)| first + weights.len());
-        self.places.first().map_or(0, |(first, _)| *first)..ends.max().unwrap_or(0)
+        let [first, last] = [self.firsts.first(), self.firsts.last()].map(|first| *first.unwrap_or(&0));
+        first..last + self.count
     }
 }
 
@@ -102,7 +115,7 @@ impl Taps {
 const HALF: i32 = 1 << (BITS - 1);
 
 /// A weighted sum with [`HALF`] in it, rounded and clipped to a byte.
-#[inline]
+#[inline(always)]
 fn byte(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
@@ -145,51 +158,78 @@ impl Resampler {
         filter: Filter,
         dst: &mut Vec<u8>,
     ) {
-        let Picture { width, channels, pixels, .. } = picture;
-        let stride = window.width * channels;
         self.rows.set(part.height, to[0], window.top..window.top + window.height, filter);
-        let tall = to[0] == part.height;
-        let needed = if tall { window.top..window.top + window.height } else { self.rows.reach() };
+        self.columns.set(part.width, to[1], window.left..window.left + window.width, filter);
+        dst.clear();
+        dispatch(Isa::best(), Resize { resampler: self, picture, part, to, window, dst });
+    }
+}
+
+/// [`Resampler::resize`] with its weights set. In whole numbers, so that every instruction set gives the same.
+struct Resize<'a, 'p> {
+    resampler: &'a mut Resampler,
+    picture: Picture<'p>,
+    part: Rect,
+    to: [usize; 2],
+    window: Rect,
+    dst: &'a mut Vec<u8>,
+}
+
+impl Kernel for Resize<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { resampler, picture: Picture { width, channels, pixels, .. }, part, to, window, dst } =
+            self;
+        let Resampler { columns, rows, narrowed, sums } = resampler;
+        let stride = window.width * channels;
+        let (tall, wide) = (to[0] == part.height, to[1] == part.width);
+        let needed = if tall { window.top..window.top + window.height } else { rows.reach() };
         let row = |y: usize| {
             let start = ((part.top + y) * width + part.left) * channels;
-            &pixels[start..][..part.width * channels]
+            &pixels[start..]
         };
-        // Bytes of a row that is taken as it is, or of one of `narrowed`.
-        let wide = to[1] == part.width;
-        let kept = window.left * channels..window.left * channels + stride;
         if !wide {
-            self.columns.set(part.width, to[1], window.left..window.left + window.width, filter);
-            self.narrowed.resize(needed.len() * stride, 0);
-            for (y, narrowed) in needed.clone().zip(self.narrowed.chunks_exact_mut(stride)) {
+            narrowed.resize(needed.len() * stride, 0);
+            for (y, narrowed) in needed.clone().zip(narrowed.chunks_exact_mut(stride)) {
+                let row = row(y);
                 match channels {
-                    1 => narrow::<1>(row(y), &self.columns, narrowed),
-                    3 => narrow::<3>(row(y), &self.columns, narrowed),
-                    _ => narrow_any(row(y), channels, &self.columns, narrowed),
+                    1 => narrow::<1>(row, columns, narrowed),
+                    // Pixels are read with the byte behind them, which all but the picture's last have.
+                    3 if row.len() > part.width * 3 => narrow_wider(row, columns, narrowed),
+                    3 => narrow::<3>(row, columns, narrowed),
+                    _ => narrow_any(row, channels, columns, narrowed),
                 }
             }
         }
         let source = |y: usize| {
-            if wide { &row(y)[kept.clone()] } else { &self.narrowed[(y - needed.start) * stride..][..stride] }
+            let from = if wide { row(y) } else { &narrowed[(y - needed.start) * stride..] };
+            let skipped = if wide { window.left * channels } else { 0 };
+            &from[skipped..][..stride]
         };
-        dst.clear();
         if tall {
             needed.clone().for_each(|y| dst.extend_from_slice(source(y)));
             return;
         }
-        self.sums.resize(stride, 0);
-        for (first, weights) in self.rows.iter() {
-            self.sums.fill(HALF);
+        sums.resize(stride, 0);
+        for (first, weights) in rows.iter() {
+            sums.fill(HALF);
             for (y, weight) in (first..).zip(weights) {
-                self.sums
-                    .iter_mut()
-                    .zip(source(y))
-                    .for_each(|(sum, level)| *sum += i32::from(*level) * weight);
+                for (sum, level) in sums.iter_mut().zip(source(y)) {
+                    *sum += i32::from(*level) * weight;
+                }
             }
-            dst.extend(self.sums.iter().map(|sum| byte(*sum)));
+            let start = dst.len();
+            dst.resize(start + stride, 0);
+            for (level, sum) in dst[start..].iter_mut().zip(&*sums) {
+                *level = byte(*sum);
+            }
         }
     }
 }
 
+#[inline(always)]
 fn narrow<const CHANNELS: usize>(row: &[u8], columns: &Taps, dst: &mut [u8]) {
     let pixels = row.as_chunks::<CHANNELS>().0;
     for (pixel, (first, weights)) in dst.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(columns.iter()) {
@@ -199,10 +239,54 @@ fn narrow<const CHANNELS: usize>(row: &[u8], columns: &Taps, dst: &mut [u8]) {
                 sums[channel] += i32::from(levels[channel]) * weight;
             }
         }
-        *pixel = sums.map(byte);
+        for channel in 0..CHANNELS {
+            pixel[channel] = byte(sums[channel]);
+        }
     }
 }
 
+/// [`narrow`] of three channels, four at a time: what comes of the fourth is dropped.
+#[inline(always)]
+fn narrow_wider(row: &[u8], columns: &Taps, dst: &mut [u8]) {
+    match columns.count {
+        2 => narrow_by::<2>(row, columns, dst),
+        3 => narrow_by::<3>(row, columns, dst),
+        4 => narrow_by::<4>(row, columns, dst),
+        5 => narrow_by::<5>(row, columns, dst),
+        6 => narrow_by::<6>(row, columns, dst),
+        _ => {
+            for (pixel, (first, weights)) in dst.as_chunks_mut::<3>().0.iter_mut().zip(columns.iter()) {
+                let levels = &row[first * 3..][..weights.len() * 3 + 1];
+                *pixel = mean_of_wider(levels, weights);
+            }
+        }
+    }
+}
+
+/// [`narrow_wider`] by so many weights.
+#[inline(always)]
+fn narrow_by<const COUNT: usize>(row: &[u8], columns: &Taps, dst: &mut [u8]) {
+    let places = columns.firsts.iter().zip(columns.weights.as_chunks::<COUNT>().0);
+    for (pixel, (first, weights)) in dst.as_chunks_mut::<3>().0.iter_mut().zip(places) {
+        *pixel = mean_of_wider(&row[first * 3..][..COUNT * 3 + 1], weights);
+    }
+}
+
+#[inline(always)]
+fn mean_of_wider(levels: &[u8], weights: &[i32]) -> [u8; 3] {
+    // Without closures: they would be compiled for any processor, and called.
+    let mut sums = [HALF; 4];
+    for at in 0..weights.len() {
+        let levels = &levels[at * 3..at * 3 + 4];
+        for lane in 0..4 {
+            sums[lane] += levels[lane] as i32 * weights[at];
+        }
+    }
+    let [r, g, b, _] = sums;
+    [byte(r), byte(g), byte(b)]
+}
+
+#[inline(always)]
 fn narrow_any(row: &[u8], channels: usize, columns: &Taps, dst: &mut [u8]) {
     for (pixel, (first, weights)) in dst.chunks_exact_mut(channels).zip(columns.iter()) {
         for (channel, value) in pixel.iter_mut().enumerate() {

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use striate_engine::{Parameters, Plan, Session};
 use striate_graph::notation;
 use striate_graph::training::{
-    self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, STEP, Sgd,
+    self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MIX, MOMENTUM, OTHER_LABELS, STEP, Sgd,
 };
 use striate_graph::{Graph, recompute};
 
@@ -78,7 +78,8 @@ impl Trainer {
             weight_decay: config.weight_decay,
             decay_all: true,
         };
-        let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, ..Default::default() };
+        let mixed = config.augment.mixes();
+        let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, mixed, ..Default::default() };
         let training = recompute(&training::classifier(&network, &how)?, config.recompute()?);
         let plan = config.plan(threads)?;
         let mut session = Session::new(Plan::new(&training, plan)?)?;
@@ -182,6 +183,10 @@ impl Trainer {
             let lr = self.rate.at(position.step);
             self.session.input(&image)?.copy_from_slice(&batch.images);
             self.session.input_u32(LABELS)?.copy_from_slice(&batch.labels);
+            if self.session.has_input(OTHER_LABELS) {
+                self.session.input_u32(OTHER_LABELS)?.copy_from_slice(&batch.other_labels);
+                self.session.input(MIX)?[0] = batch.mix;
+            }
             self.session.input(LEARNING_RATE)?[0] = lr as f32;
             if self.session.has_input(MOMENTUM) {
                 let momentum = self.rate.momentum_at(position.step).unwrap_or(self.config.momentum as f64);

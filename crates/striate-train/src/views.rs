@@ -150,6 +150,60 @@ impl Views {
     }
 }
 
+/// Answers to all views of a picture made one: the logarithm of the mean of their probabilities, which ranks and costs as
+/// that mean does. What a batch ends in the middle of is kept for the next.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// Views of a picture.
+    views: usize,
+    classes: usize,
+    /// Views in `sums`.
+    seen: usize,
+    sums: Vec<f64>,
+    logits: Vec<f32>,
+    labels: Vec<u32>,
+    ids: Vec<u32>,
+}
+
+impl Answers {
+    /// For so many views of each picture and so many classes.
+    pub fn new(views: usize, classes: usize) -> Self {
+        Self { views: views.max(1), classes, sums: vec![0.0; classes], ..Self::default() }
+    }
+
+    /// Takes a batch of logits (batch, classes) with labels and sample numbers, and gives those of the pictures of which it
+    /// has the last view. A single view passes as it is.
+    pub fn add<'a>(
+        &'a mut self,
+        logits: &'a [f32],
+        labels: &'a [u32],
+        ids: &'a [u32],
+    ) -> (&'a [f32], &'a [u32], &'a [u32]) {
+        if self.views == 1 {
+            return (logits, labels, ids);
+        }
+        self.logits.clear();
+        self.labels.clear();
+        self.ids.clear();
+        for ((row, label), id) in logits.chunks_exact(self.classes).zip(labels).zip(ids) {
+            let greatest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let weight = |logit: &f32| (f64::from(*logit) - greatest).exp();
+            let whole: f64 = row.iter().map(weight).sum();
+            self.sums.iter_mut().zip(row).for_each(|(sum, logit)| *sum += weight(logit) / whole);
+            self.seen += 1;
+            if self.seen == self.views {
+                let views = self.views as f64;
+                self.logits.extend(self.sums.iter().map(|sum| (sum / views).ln() as f32));
+                self.labels.push(*label);
+                self.ids.push(*id);
+                self.sums.fill(0.0);
+                self.seen = 0;
+            }
+        }
+        (&self.logits, &self.labels, &self.ids)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +237,24 @@ mod tests {
         let text = error(Crops::Center, &[40, 31], Fit::crop(32));
         assert!(text.contains("31 is less than images of 32x32"), "{text}");
         assert!(error(Crops::Flip, &[], Fit::Digit { ink: 20 }).contains("digits"));
+    }
+
+    #[test]
+    fn answers_are_the_mean_of_probabilities_across_batches() {
+        let mut answers = Answers::new(3, 2);
+        let certain = |p: f64| [p.ln() as f32, (1.0 - p).ln() as f32];
+        let batch = [certain(0.9), certain(0.3)].concat();
+        let (logits, labels, ids) = answers.add(&batch, &[1, 1], &[7, 7]);
+        assert!(logits.is_empty() && labels.is_empty() && ids.is_empty());
+        // Shifted logits are the same probabilities.
+        let third = certain(0.6).map(|logit| logit + 5.0);
+        let batch = [third, certain(0.5), certain(0.5)].concat();
+        let (logits, labels, ids) = answers.add(&batch, &[1, 0, 0], &[7, 8, 8]);
+        assert_eq!((labels, ids), (&[1][..], &[7][..]));
+        assert!((logits[0].exp() - 0.6).abs() < 1e-6 && (logits[1].exp() - 0.4).abs() < 1e-6, "{logits:?}");
+        let (logits, labels, _) = answers.add(&[0.0, f32::NAN], &[0], &[8]);
+        assert!(logits.iter().any(|logit| logit.is_nan()) && labels == [0], "what is no number stays none");
+        assert_eq!(Answers::new(0, 2).add(&[3.0, 4.0], &[1], &[0]), (&[3.0, 4.0][..], &[1][..], &[0][..]));
     }
 
     #[test]

@@ -89,6 +89,21 @@ fn threads_leave_no_trace() {
 }
 
 #[test]
+fn mixed_images_train_the_same_with_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = || TrainConfig {
+        augment: "flip,cutout=2,mixup=0.4,cutmix=1".parse().unwrap(),
+        label_smoothing: 0.1,
+        ..config()
+    };
+    let train = |threads: usize| {
+        let run = RunFolder::create(folder.path().join(threads.to_string()), &config()).unwrap();
+        bytes(&trainer(config(), run, threads).unwrap().run(&mut |_| {}).unwrap())
+    };
+    assert!(train(1) == train(2));
+}
+
+#[test]
 fn recomputation_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let kept = train(&folder.path().join("none"), 1);

@@ -4,7 +4,9 @@
 //! Pictures are bytes, (height, width, channels), grey (1 channel) or red, green, blue (3). What there is no
 //! difference between greys in (saturation, hue) leaves grey pictures as they are.
 
+use striate_kernels::Isa;
 use striate_kernels::rng::Rng;
+use striate_kernels::simd::{Kernel, Simd, dispatch};
 
 use super::Augment;
 
@@ -84,13 +86,32 @@ fn lighting(amounts: [f32; 3]) -> [f32; 3] {
 }
 
 /// From `from` (at 0) past `to` (at 1), as Pillow's `Image.blend` rounds: down, and within a byte.
-#[inline]
+#[inline(always)]
 fn blend(from: i32, to: i32, factor: f32) -> u8 {
     (from as f32 + factor * (to - from) as f32) as u8
 }
 
+/// Every level of `pixels` blended with `from`.
+struct BlendAll<'a> {
+    pixels: &'a mut [u8],
+    from: i32,
+    factor: f32,
+}
+
+impl Kernel for BlendAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { pixels, from, factor } = self;
+        for level in pixels {
+            *level = blend(from, i32::from(*level), factor);
+        }
+    }
+}
+
 /// Every byte by a table.
-pub(super) fn map(pixels: &mut [u8], table: &[u8; 256]) {
+fn map(pixels: &mut [u8], table: &[u8; 256]) {
     pixels.iter_mut().for_each(|level| *level = table[usize::from(*level)]);
 }
 
@@ -100,11 +121,11 @@ fn table(of: impl Fn(i32) -> u8) -> [u8; 256] {
 
 /// From black at 0 to the picture at 1, and beyond.
 pub(super) fn brightness(pixels: &mut [u8], factor: f32) {
-    map(pixels, &table(|level| blend(0, level, factor)));
+    dispatch(Isa::best(), BlendAll { pixels, from: 0, factor });
 }
 
 /// The grey of a colour, as Pillow weighs it (ITU-R 601-2).
-#[inline]
+#[inline(always)]
 fn grey([r, g, b]: [u8; 3]) -> i32 {
     (i32::from(r) * 19595 + i32::from(g) * 38470 + i32::from(b) * 7471 + 0x8000) >> 16
 }
@@ -112,24 +133,62 @@ fn grey([r, g, b]: [u8; 3]) -> i32 {
 /// From its mean grey at 0 to the picture at 1, and beyond.
 pub(super) fn contrast(pixels: &mut [u8], channels: usize, factor: f32) {
     let sum: u64 = match channels {
-        3 => {
-            // Sums of rows fit 32 bits, which are added faster.
-            let sum = |pixels: &[[u8; 3]]| pixels.iter().map(|pixel| grey(*pixel) as u32).sum::<u32>();
-            pixels.as_chunks().0.chunks(1 << 16).map(|pixels| u64::from(sum(pixels))).sum()
-        }
+        3 => dispatch(Isa::best(), GreySum(pixels.as_chunks().0)),
         _ => pixels.iter().map(|level| u64::from(*level)).sum(),
     };
     let count = (pixels.len() / channels).max(1);
     let mean = (sum as f64 / count as f64 + 0.5) as i32;
-    map(pixels, &table(|level| blend(mean, level, factor)));
+    dispatch(Isa::best(), BlendAll { pixels, from: mean, factor });
+}
+
+/// The sum of the greys of all pixels.
+struct GreySum<'a>(&'a [[u8; 3]]);
+
+impl Kernel for GreySum<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> u64 {
+        let mut sum = 0;
+        // Of so many pixels the sum fits 32 bits, which are added faster.
+        for part in self.0.chunks(1 << 16) {
+            let mut of_part = 0;
+            for pixel in part {
+                of_part += grey(*pixel) as u32;
+            }
+            sum += u64::from(of_part);
+        }
+        sum
+    }
 }
 
 /// From greys at 0 to the picture at 1, and beyond.
 pub(super) fn saturation(pixels: &mut [u8], channels: usize, factor: f32) {
     if channels == 3 {
-        for pixel in pixels.as_chunks_mut().0 {
-            let grey = grey(*pixel);
-            *pixel = pixel.map(|level| blend(grey, level.into(), factor));
+        dispatch(Isa::best(), Saturate { pixels: pixels.as_chunks_mut().0, factor });
+    }
+}
+
+struct Saturate<'a> {
+    pixels: &'a mut [[u8; 3]],
+    factor: f32,
+}
+
+impl Kernel for Saturate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        // All greys of a block, then all blends: the latter are computed many at a time.
+        const BLOCK: usize = 256;
+        let mut greys = [[0; 3]; BLOCK];
+        for block in self.pixels.chunks_mut(BLOCK) {
+            for (greys, pixel) in greys.iter_mut().zip(&*block) {
+                *greys = [grey(*pixel) as u8; 3];
+            }
+            for (level, grey) in block.as_flattened_mut().iter_mut().zip(greys.as_flattened()) {
+                *level = blend(i32::from(*grey), i32::from(*level), self.factor);
+            }
         }
     }
 }
@@ -158,7 +217,8 @@ fn to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
         most if most == g => 2.0 + f64::from(below(r)) - f64::from(below(b)),
         _ => 4.0 + f64::from(below(g)) - f64::from(below(r)),
     };
-    let hue = (f64::from(sixths as f32) / 6.0 + 1.0) % 1.0;
+    let turned = f64::from(sixths as f32) / 6.0 + 1.0;
+    let hue = if turned >= 1.0 { turned - 1.0 } else { turned };
     let saturation = range / f32::from(most);
     [(f64::from(hue as f32) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, most]
 }
@@ -168,9 +228,9 @@ fn from_hsv([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
         return [value; 3];
     }
     let sixths = f64::from(hue) * 6.0 / 255.0;
-    let part = f64::from((sixths - sixths.floor()) as f32);
+    let part = f64::from((sixths - f64::from(sixths as u32)) as f32);
     let saturation = f64::from(f32::from(saturation) / 255.0);
-    let level = |away: f64| (f64::from(value) * (1.0 - away)).round() as u8;
+    let level = |away: f64| (f64::from(value) * (1.0 - away) + 0.5) as u8;
     let (low, falling, rising) =
         (level(saturation), level(saturation * part), level(saturation * (1.0 - part)));
     match sixths as u32 % 6 {

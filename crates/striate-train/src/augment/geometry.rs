@@ -33,10 +33,11 @@ impl Affine {
     }
 
     /// The source of the destination `[x, y]`.
-    #[inline]
+    #[inline(always)]
     pub fn source(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let (x, y) = (x - self.shift[0], y - self.shift[1]);
-        self.matrix.map(|[by_x, by_y]| by_x * x + by_y * y)
+        let [[a, b], [c, d]] = self.matrix;
+        [a * x + b * y, c * x + d * y]
     }
 
     /// This change and then `next`, as one. `next` can be undone: the determinant of its matrix is not 0.

@@ -1,6 +1,6 @@
 //! All the way from a decoded picture to a network's input.
 
-use image::GrayImage;
+use image::{DynamicImage, GrayImage, RgbImage};
 use striate_kernels::rng::Rng;
 use thiserror::Error;
 
@@ -79,7 +79,7 @@ pub enum PipelineError {
 }
 
 /// Makes network inputs of pictures, one after the other, in memory that it keeps: nothing is allocated once the largest
-/// picture has been seen.
+/// picture has been seen (but for coloured pictures made grey, and drawings of digits cut out).
 ///
 /// A picture is brought to the images' size by one antialiased resampling: a random part of it (`rrc`), its random or
 /// fixed size (`resize`, or the [`Fit`]); a picture of that very size is taken as it is. Colours are changed then, as bytes.
@@ -321,7 +321,8 @@ impl Pipeline {
             (None, Fit::Digit { ink }) if [picture.height, picture.width] != [height, width] => {
                 self.levels.clear();
                 self.levels.extend_from_slice(picture.pixels);
-                regrey(picture.channels, 1, &mut self.levels, &mut self.spare);
+                let size = [picture.height, picture.width];
+                regrey([picture.channels, 1], size, &mut self.levels, &mut self.spare);
                 let [picture_width, picture_height] = [picture.width, picture.height].map(|side| side as u32);
                 let grey =
                     GrayImage::from_raw(picture_width, picture_height, std::mem::take(&mut self.levels));
@@ -334,24 +335,25 @@ impl Pipeline {
                 self.levels.extend_from_slice(picture.pixels);
             }
         }
-        regrey(picture.channels, channels, &mut self.levels, &mut self.spare);
+        regrey([picture.channels, channels], [height, width], &mut self.levels, &mut self.spare);
         true
     }
 }
 
-/// Makes grey pixels coloured or coloured ones grey, where `from` and `to` channels differ. The weights are those of
-/// ITU-R 709, as everywhere where pictures lose their colours.
-fn regrey(from: usize, to: usize, levels: &mut Vec<u8>, spare: &mut Vec<u8>) {
-    spare.clear();
+/// Makes grey pixels coloured, or coloured ones grey, where `from` and `to` channels differ.
+fn regrey([from, to]: [usize; 2], [height, width]: [usize; 2], levels: &mut Vec<u8>, spare: &mut Vec<u8>) {
     match (from, to) {
-        (1, 3) => spare.extend(levels.iter().flat_map(|level| [*level; 3])),
-        (3, 1) => spare.extend(levels.as_chunks().0.iter().map(|pixel: &[u8; 3]| {
-            let [r, g, b] = pixel.map(u32::from);
-            ((2126 * r + 7152 * g + 722 * b) / 10_000) as u8
-        })),
-        _ => return,
+        (1, 3) => {
+            spare.clear();
+            spare.extend(levels.iter().flat_map(|level| [*level; 3]));
+            std::mem::swap(levels, spare);
+        }
+        (3, 1) => {
+            let picture = RgbImage::from_raw(width as u32, height as u32, std::mem::take(levels));
+            *levels = DynamicImage::from(picture.unwrap_or_default()).into_luma8().into_raw();
+        }
+        _ => {}
     }
-    std::mem::swap(levels, spare);
 }
 
 /// Refuses changes of colours that images of so many channels do not have.
