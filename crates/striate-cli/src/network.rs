@@ -96,24 +96,35 @@ impl NetworkArgs {
         }
     }
 
-    /// The network for images `[C, H, W]` of so many classes. A network of the zoo keeps its own height and width
-    /// where the images fit inside (they get a margin), and otherwise takes theirs.
-    pub(crate) fn build_for(&self, image: [usize; 3], classes: usize) -> Result<Graph> {
-        let mut wish = Wish { input: Some(image), classes: Some(classes), auxiliary: true };
+    /// The network for the images of a data set. A network of the zoo keeps its own height and width where the images fit
+    /// inside (they get a margin) or have no size of their own (they are brought to it), and otherwise takes theirs;
+    /// unless `input` says which it shall have.
+    pub(crate) fn build_for(&self, data: &Dataset, input: Option<[usize; 3]>) -> Result<Graph> {
+        let channels = data.channels();
+        let mut wish =
+            Wish { input: input.or(data.shape()), classes: Some(data.classes().len()), auxiliary: true };
         if let Source::Zoo(name) = self.source()?
             && let Some(entry) = zoo::find(name)
+            && input.is_none()
         {
-            let own = entry.input;
-            if own[0] == image[0] && own[1] >= image[1] && own[2] >= image[2] {
-                wish.input = Some(own);
+            let own @ [own_channels, h, w] = entry.input;
+            match data.size() {
+                Some([height, width]) if own_channels != channels || h < height || w < width => {}
+                _ => wish.input = Some([channels, own[1], own[2]]),
             }
         }
         let network = self.build(wish)?;
         let input = network.image().and_then(|value| network.ty(value).chw());
+        let fits = |input: [usize; 3]| {
+            let room = data.size().is_none_or(|[height, width]| input[1] >= height && input[2] >= width);
+            input[0] == channels && room
+        };
         match input {
-            Some(input) if input[0] != image[0] || input[1] < image[1] || input[2] < image[2] => {
-                let (input, image) = (shape(&input), shape(&image));
-                let text = format!("{} takes images of {input}, the data set has {image}", network.name);
+            Some(input) if !fits(input) => {
+                let input = shape(&input);
+                let images =
+                    data.shape().map_or_else(|| format!("{channels} channels"), |image| shape(&image));
+                let text = format!("{} takes images of {input}, the data set has {images}", network.name);
                 Err(Failure::new(text).advise("choose a network for such images, or change its input"))
             }
             _ => Ok(network),

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use std::io::{self, Write};
 use striate::prelude::*;
 use striate::train::image_file::Fit;
+use striate::train::views::{Crops, Views};
 
 use crate::failure::{Failure, Result};
 
@@ -127,6 +128,26 @@ impl Preparation {
             preprocess.fit = Fit::crop(short_side);
         }
         Ok(())
+    }
+}
+
+/// How often, and where, a picture is looked at.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Pictures")]
+pub(crate) struct Looks {
+    /// What is looked at, the probabilities averaged: center, flip (also mirrored) or ten-crop (four corners and the middle,
+    /// also mirrored) [default: center]
+    #[arg(long, value_name = "VIEWS")]
+    views: Option<Crops>,
+    /// Shorter sides that pictures are resized to, each with all views: 256,288,320 [default: the model's]
+    #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = positive)]
+    scales: Vec<usize>,
+}
+
+impl Looks {
+    /// All that is looked at.
+    pub(crate) fn views(&self) -> Views {
+        Views { crops: self.views.unwrap_or_default(), scales: self.scales.clone() }
     }
 }
 

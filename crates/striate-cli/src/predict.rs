@@ -9,19 +9,19 @@ use striate::prelude::*;
 
 use crate::failure::{Failure, Result};
 use crate::network::open_model;
-use crate::options::{Format, Machine, Preparation, positive, write_json};
-use crate::text::percent;
+use crate::options::{Format, Looks, Machine, Preparation, positive, write_json};
+use crate::text::{bar, percent};
 
 /// Ask a model what pictures show.
 ///
-/// PNG and JPEG files of any size are brought to the model's input as its training images were. A picture that cannot
+/// PNG, JPEG, WebP and BMP files of any size are brought to the model's input as its training images were. A picture that cannot
 /// be read is told on standard error; the others are answered all the same, and the exit code is 1.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Predict {
     /// The model: a .safetensors file that `striate train` or `striate import` made
     model: PathBuf,
-    /// The pictures: PNG or JPEG
+    /// The pictures: PNG, JPEG, WebP or BMP
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Classes to show for each picture, the most probable first
@@ -29,6 +29,8 @@ pub(crate) struct Predict {
     top: usize,
     #[command(flatten)]
     preparation: Preparation,
+    #[command(flatten)]
+    looks: Looks,
     #[command(flatten)]
     machine: Machine,
 }
@@ -84,8 +86,8 @@ impl Predict {
     }
 
     fn answer(&self, model: &Model, predictor: &mut Predictor, image: &Path) -> Result<Vec<Answer>> {
-        let input = model.info.preprocess.read(image)?;
-        let ranked = predictor.predict(&input)?.into_iter().take(self.top);
+        let inputs = model.info.preprocess.read_views(image, &self.looks.views())?;
+        let ranked = predictor.predict_views(&inputs)?.into_iter().take(self.top);
         Ok(ranked.map(|(class, probability)| Answer { class: class.into(), probability }).collect())
     }
 
@@ -111,25 +113,5 @@ impl Predict {
             writeln!(out, "  {name}  {:>8}{bar}", percent(*probability as f64))?;
         }
         Ok(())
-    }
-}
-
-/// A bar of `part` of `width` characters, in eighths of one.
-fn bar(part: f32, width: usize) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (part.clamp(0.0, 1.0) * 8.0 * width as f32).round() as usize;
-    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_are_as_long_as_they_mean() {
-        assert_eq!(bar(1.0, 4), "████");
-        assert_eq!(bar(0.0, 4), "");
-        assert_eq!(bar(0.53, 4), "██▏");
-        assert_eq!(bar(f32::NAN, 4), "");
     }
 }

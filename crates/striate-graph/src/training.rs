@@ -10,6 +10,10 @@ use crate::{DType, Graph, Init, Type, Value, legalise};
 
 /// The name of the input that holds the class labels.
 pub const LABELS: &str = "labels";
+/// The name of the input that holds the other class of mixed images; present where they are.
+pub const OTHER_LABELS: &str = "other_labels";
+/// The name of the input that says how much [`LABELS`] count of 1, the rest being [`OTHER_LABELS`]'; present with them.
+pub const MIX: &str = "mix";
 /// The name of the input that holds the learning rate.
 pub const LEARNING_RATE: &str = "learning_rate";
 /// The name of the input that holds the momentum; present where velocities are kept.
@@ -52,30 +56,40 @@ pub struct ClassifierTraining {
     pub smoothing: f32,
     /// Weight of each auxiliary head's loss (GoogLeNet: 0.3).
     pub auxiliary_weight: f32,
+    /// Whether images are mixed, so that each has two classes: the loss is that of either, weighted (mixup, cutmix).
+    pub mixed: bool,
 }
 
 impl Default for ClassifierTraining {
     fn default() -> Self {
-        Self { sgd: Sgd::default(), smoothing: 0.0, auxiliary_weight: 0.3 }
+        Self { sgd: Sgd::default(), smoothing: 0.0, auxiliary_weight: 0.3, mixed: false }
     }
 }
 
 /// The training graph of a classifier: one run is one step.
 ///
 /// Inputs: the network's image, [`LABELS`], [`LEARNING_RATE`], [`MOMENTUM`] where velocities are kept, [`STEP`] where
-/// there is dropout. Outputs: [`LOSS`], [`LOGITS`].
+/// there is dropout, [`OTHER_LABELS`] and [`MIX`] where images are mixed. Outputs: [`LOSS`], [`LOGITS`].
 ///
 /// # Errors
 /// Every node that cannot be trained.
 pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphErrors> {
-    reserve(net, &[LABELS])?;
+    reserve(net, if how.mixed { &[LABELS, OTHER_LABELS, MIX] } else { &[LABELS] })?;
     let mut graph = training_mode(net)?;
     let heads: Vec<Value> = graph.outputs().iter().map(|o| graph.before_softmax(o.value)).collect();
     let labels = input(&mut graph, LABELS, Type::batched([]).of(DType::U32));
+    let other = how.mixed.then(|| {
+        let labels = input(&mut graph, OTHER_LABELS, Type::batched([]).of(DType::U32));
+        (labels, input(&mut graph, MIX, Type::scalar()))
+    });
     let mut total: Option<Value> = None;
     for (index, head) in heads.iter().enumerate() {
         let op = CrossEntropy { smoothing: how.smoothing };
         let mut loss = append(&mut graph, "cross_entropy", op, &[*head, labels])?[0];
+        if let Some((labels, weight)) = other {
+            let second = append(&mut graph, "cross_entropy", op, &[*head, labels])?[0];
+            loss = weighted_mean(&mut graph, [loss, second], weight)?;
+        }
         if index > 0 {
             loss = append(&mut graph, "weighted", Scale { factor: how.auxiliary_weight }, &[loss])?[0];
         }
@@ -157,6 +171,17 @@ pub fn append_updates(graph: &mut Graph, loss: Value, sgd: &Sgd) -> Result<(), G
         append(graph, &format!("{name}/update"), update, &inputs)?;
     }
     Ok(())
+}
+
+/// `weight` of the first value and the rest of the second.
+fn weighted_mean(
+    graph: &mut Graph,
+    [first, second]: [Value; 2],
+    weight: Value,
+) -> Result<Value, GraphErrors> {
+    let apart = append(graph, "apart", Binary::SUBTRACT, &[first, second])?[0];
+    let part = append(graph, "part", Binary::MULTIPLY, &[apart, weight])?[0];
+    Ok(append(graph, "mixed", Binary::ADD, &[second, part])?[0])
 }
 
 fn append(

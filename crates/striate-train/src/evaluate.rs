@@ -1,9 +1,11 @@
 //! How well a model does on a data set, and what it makes of one picture.
 
-use crate::data::Samples;
+use crate::data::{Dataset, Samples};
+use crate::image_file::{Fit, Preprocess};
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
 use crate::model::Model;
+use crate::views::{Answers, Views, ViewsError};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use striate_engine::{Parameters, Plan, PlanError, PlanOptions, RunError, Session};
@@ -22,6 +24,9 @@ pub enum UseError {
     /// The data cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoaderError),
+    /// The views cannot be had.
+    #[error(transparent)]
+    Views(#[from] ViewsError),
     /// The network is no classifier of images.
     #[error("the network {0}; a classifier takes one image and ends in one score for each class")]
     Network(String),
@@ -79,16 +84,18 @@ pub enum UseError {
     },
     /// Training and test images that differ in kind.
     #[error(
-        "the training images have shape {train:?} (channels, height, width) and {train_classes} classes, the test images \
-         {test:?} and {test_classes}; both must be parts of one data set"
+        "the training images have shape {} (channels, height, width) and {train_classes} classes, the test images {} and \
+         {test_classes}; both must be parts of one data set",
+        shape_text(train),
+        shape_text(test)
     )]
     Parts {
-        /// Channels, height, width of the training images.
-        train: [usize; 3],
+        /// Channels, height, width of the training images, where they are the same.
+        train: Option<[usize; 3]>,
         /// Classes of the training images.
         train_classes: usize,
-        /// Channels, height, width of the test images.
-        test: [usize; 3],
+        /// Channels, height, width of the test images, where they are the same.
+        test: Option<[usize; 3]>,
         /// Classes of the test images.
         test_classes: usize,
     },
@@ -103,6 +110,10 @@ pub enum UseError {
         "the network's scores are no finite numbers; it was broken in training: train it anew with a lower learning rate"
     )]
     NotANumber,
+}
+
+fn shape_text(shape: &Option<[usize; 3]>) -> String {
+    shape.map_or_else(|| "of any size".into(), |shape| format!("{shape:?}"))
 }
 
 /// The input `[C, H, W]` and the number of classes of a classifier.
@@ -121,41 +132,45 @@ pub fn classifier_shape(graph: &Graph) -> Result<([usize; 3], usize), UseError> 
     }
 }
 
-/// Checks that images of shape `[C, H, W]` go into an input `[C, H, W]`, in a frame where it is larger.
-pub(crate) fn check_images(image: [usize; 3], input: [usize; 3]) -> Result<(), UseError> {
-    let ([data, height, width], [network, h, w]) = (image, input);
-    if data != network {
-        return Err(UseError::Channels { data, network });
+/// Checks that the images of a data set go into an input `[C, H, W]`, in a frame where it is larger; those that have no
+/// size of their own go into any.
+pub(crate) fn check_images(data: &Dataset, input: [usize; 3]) -> Result<(), UseError> {
+    let [network, h, w] = input;
+    if data.channels() != network {
+        return Err(UseError::Channels { data: data.channels(), network });
     }
-    if height > h || width > w {
-        return Err(UseError::TooLarge { image: [height, width], input: [h, w] });
+    match data.size() {
+        Some(image @ [height, width]) if height > h || width > w => {
+            Err(UseError::TooLarge { image, input: [h, w] })
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// A classifier being measured on a data set, again and again with other parameters.
 pub struct Evaluator {
     session: Session,
     image: String,
-    samples: Arc<dyn Samples>,
+    samples: Arc<Dataset>,
     options: LoaderOptions,
     classes: usize,
     logits: Vec<f32>,
 }
 
 impl Evaluator {
-    /// Plans the network's inference for batches of `plan.batch`; the images are normalised by `mean` and `std`.
+    /// Plans the network's inference for batches of `plan.batch`; pictures become inputs as `preprocess` says, and those
+    /// of a size of their own that fits into the input lie in it as they are.
     ///
     /// # Errors
     /// When the network is no classifier of such images, or cannot be planned.
     pub fn new(
         graph: &Graph,
-        samples: Arc<dyn Samples>,
-        [mean, std]: [&[f32]; 2],
+        samples: Arc<Dataset>,
+        preprocess: &Preprocess,
         plan: PlanOptions,
     ) -> Result<Self, UseError> {
         let (input, classes) = classifier_shape(graph)?;
-        check_images(samples.shape(), input)?;
+        check_images(&samples, input)?;
         if samples.is_empty() {
             return Err(UseError::Empty { part: "test" });
         }
@@ -165,9 +180,25 @@ impl Evaluator {
         let graph = scoring(graph);
         let image = image_name(&graph);
         let session = Session::new(Plan::new(&graph, plan)?)?;
-        let mut options = LoaderOptions::evaluation(plan.batch, mean, std);
-        options.input = Some([input[1], input[2]]);
+        let options = LoaderOptions {
+            image: samples.size().or(preprocess.image),
+            input: Some([input[1], input[2]]),
+            fit: Some(preprocess.fit),
+            ..LoaderOptions::evaluation(plan.batch, &preprocess.mean, &preprocess.std)
+        };
         Ok(Self { session, image, samples, options, classes, logits: vec![0.0; plan.batch * classes] })
+    }
+
+    /// Looks at each picture several times; the answer is the mean of the probabilities.
+    ///
+    /// # Errors
+    /// When there are no such views of such pictures.
+    pub fn with_views(mut self, views: &Views) -> Result<Self, UseError> {
+        if !views.is_center() {
+            let image = self.options.image.or(self.options.input).unwrap_or_default();
+            self.options.views = views.list(self.options.fit.unwrap_or(Fit::crop(1)), image)?;
+        }
+        Ok(self)
     }
 
     /// Counts right answers and averages the cross-entropy over all samples; `progress` hears how many are done.
@@ -178,6 +209,7 @@ impl Evaluator {
         self.session.load(parameters)?;
         let mut loader = Loader::new(self.samples.clone(), None, self.options.clone())?;
         let mut tally = Tally::default();
+        let mut answers = Answers::new(self.options.views.len(), self.classes);
         while let Some(batch) = loader.next_batch()? {
             self.session.input(&self.image)?.copy_from_slice(&batch.images);
             self.session.run()?;
@@ -185,7 +217,8 @@ impl Evaluator {
                 to.copy_from_slice(row);
             }
             let logits = &self.logits[..batch.count * self.classes];
-            let labels = &batch.labels[..batch.count];
+            let (labels, ids) = (&batch.labels[..batch.count], &batch.ids[..batch.count]);
+            let (logits, labels, _) = answers.add(logits, labels, ids);
             tally.add(logits, self.classes, labels, mean_cross_entropy(logits, self.classes, labels));
             progress(tally.samples);
         }
@@ -248,6 +281,32 @@ impl Predictor {
     /// # Errors
     /// When the input has the wrong size, or the scores are no numbers.
     pub fn predict(&mut self, input: &[f32]) -> Result<Vec<(&str, f32)>, UseError> {
+        self.predict_views(&[input])
+    }
+
+    /// The same of several views of one picture: the means of their probabilities.
+    ///
+    /// # Errors
+    /// When an input has the wrong size, or the scores are no numbers.
+    pub fn predict_views(&mut self, inputs: &[impl AsRef<[f32]>]) -> Result<Vec<(&str, f32)>, UseError> {
+        let mut answers = Answers::new(inputs.len(), self.classes.len());
+        let mut ranked = None;
+        for input in inputs {
+            let logits = self.logits(input.as_ref())?;
+            ranked = ranked_softmax(answers.add(&logits, &[0], &[0]).0);
+            if logits.iter().any(|logit| logit.is_nan()) {
+                return Err(UseError::NotANumber);
+            }
+        }
+        let ranked = ranked.ok_or(UseError::NotANumber)?;
+        Ok(ranked
+            .into_iter()
+            .map(|(class, probability)| (self.classes[class].as_str(), probability))
+            .collect())
+    }
+
+    /// The scores of one input.
+    fn logits(&mut self, input: &[f32]) -> Result<Vec<f32>, UseError> {
         let slot = self.session.input(&self.image)?;
         if slot.len() != input.len() {
             let (expected, found) = (slot.len(), input.len());
@@ -255,12 +314,7 @@ impl Predictor {
         }
         slot.copy_from_slice(input);
         self.session.run()?;
-        let logits = self.session.rows(LOGITS)?.next().unwrap_or_default();
-        let ranked = ranked_softmax(logits).ok_or(UseError::NotANumber)?;
-        Ok(ranked
-            .into_iter()
-            .map(|(class, probability)| (self.classes[class].as_str(), probability))
-            .collect())
+        Ok(self.session.rows(LOGITS)?.next().unwrap_or_default().to_vec())
     }
 }
 
@@ -282,7 +336,6 @@ fn ranked_softmax(logits: &[f32]) -> Option<Vec<(usize, f32)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image_file::{Fit, Preprocess};
     use crate::model::ModelInfo;
     use striate_engine::Tensor;
     use striate_graph::Builder;

@@ -1,6 +1,8 @@
 //! From the bytes of an image to a network's input: centred in the input's frame, perhaps changed by an affine
 //! map, normalised to float32. Channels last throughout.
 
+use striate_kernels::Isa;
+use striate_kernels::simd::{Kernel, Simd, dispatch};
 use thiserror::Error;
 
 use crate::augment::Affine;
@@ -115,34 +117,57 @@ impl Frame {
         [self.image[0], self.input[0], self.input[1]]
     }
 
+    /// The rows above and the columns to the left of the image in its input.
+    pub(crate) fn offset(&self) -> [usize; 2] {
+        self.offset
+    }
+
     /// Writes the input for the image `pixels` to `dst`; both of the sizes this frame was made for. Without a
     /// map the pixels are copied exactly, with one they are interpolated bilinearly.
     pub fn put(&mut self, pixels: &[u8], map: Option<&Affine>, dst: &mut [f32]) {
         match map {
-            None => self.copy(pixels, dst),
-            Some(map) => match self.image[0] {
-                1 => self.warp::<1>(pixels, map, dst),
-                3 => self.warp::<3>(pixels, map, dst),
-                _ => self.warp::<0>(pixels, map, dst),
+            None => self.copy(pixels, (false, [0, 0]), dst),
+            Some(map) => match (map.whole(), self.image[0]) {
+                (Some(whole), _) => self.copy(pixels, whole, dst),
+                (None, 1) => dispatch(Isa::best(), Warp::<1> { frame: self, pixels, map, dst }),
+                (None, 3) => dispatch(Isa::best(), Warp::<3> { frame: self, pixels, map, dst }),
+                (None, _) => dispatch(Isa::best(), Warp::<0> { frame: self, pixels, map, dst }),
             },
         }
     }
 
-    fn copy(&self, pixels: &[u8], dst: &mut [f32]) {
+    /// Copies the image, perhaps mirrored, moved right and down by whole pixels.
+    fn copy(&self, pixels: &[u8], (mirrored, [right, down]): (bool, [i32; 2]), dst: &mut [f32]) {
         let [channels, height, width] = self.image;
-        let [top, left] = self.offset;
-        for (row, dst) in dst.chunks_exact_mut(self.input[1] * channels).enumerate() {
-            if self.image[2] != self.input[1] || !(top..top + height).contains(&row) {
+        // Where the image begins in the input, and which part of it is seen there.
+        let begin = [self.offset[0] as i64 + i64::from(down), self.offset[1] as i64 + i64::from(right)];
+        let seen = |at: usize, length: usize| {
+            let within = |place: i64| place.clamp(0, self.input[at] as i64);
+            within(begin[at])..within(begin[at] + length as i64)
+        };
+        let columns = seen(1, width);
+        let (begin_at, count) = (columns.start as usize, (columns.end - columns.start) as usize);
+        let rows = if count > 0 { seen(0, height) } else { 0..0 };
+        let first = (columns.start - begin[1]) as usize;
+        for (row, dst) in (0..).zip(dst.chunks_exact_mut(self.input[1] * channels)) {
+            if count < self.input[1] || !rows.contains(&row) {
                 dst.copy_from_slice(&self.background);
             }
-            if let Some(source) = row.checked_sub(top).filter(|row| *row < height) {
-                let source = &pixels[source * width * channels..][..width * channels];
-                normalise(&self.table, source, &mut dst[left * channels..][..width * channels]);
+            if rows.contains(&row) {
+                let source = &pixels[(row - begin[0]) as usize * width * channels..][..width * channels];
+                let dst = &mut dst[begin_at * channels..][..count * channels];
+                if mirrored {
+                    let source = &source[(width - first - count) * channels..][..count * channels];
+                    normalise_mirrored(&self.table, source, dst);
+                } else {
+                    normalise(&self.table, &source[first * channels..][..count * channels], dst);
+                }
             }
         }
     }
 
     /// `CHANNELS` of the image, or 0 for any number.
+    #[inline(always)]
     fn warp<const CHANNELS: usize>(&mut self, pixels: &[u8], map: &Affine, dst: &mut [f32]) {
         let [channels, height, width] = self.image;
         let channels = if CHANNELS == 0 { channels } else { CHANNELS };
@@ -171,16 +196,33 @@ impl Frame {
                 for (lane, pixel) in dst.chunks_exact_mut(channels).enumerate() {
                     let upper = &self.plane[at[lane] as usize..][..2 * channels];
                     let lower = &self.plane[at[lane] as usize + pitch..][..2 * channels];
-                    let [right_part, lower_part] = parts.map(|part| part[lane]);
-                    for (channel, value) in pixel.iter_mut().enumerate() {
-                        let along = |row: &[f32]| {
-                            row[channel] + right_part * (row[channel + channels] - row[channel])
-                        };
-                        *value = along(upper) + lower_part * (along(lower) - along(upper));
+                    let (right_part, lower_part) = (parts[0][lane], parts[1][lane]);
+                    for channel in 0..channels {
+                        let [a, b] = [upper[channel], upper[channel + channels]];
+                        let [c, d] = [lower[channel], lower[channel + channels]];
+                        let (above, below) = (a + right_part * (b - a), c + right_part * (d - c));
+                        pixel[channel] = above + lower_part * (below - above);
                     }
                 }
             }
         }
+    }
+}
+
+/// [`Frame::warp`] with any instruction set: none of its operations is rounded differently by another.
+struct Warp<'a, const CHANNELS: usize> {
+    frame: &'a mut Frame,
+    pixels: &'a [u8],
+    map: &'a Affine,
+    dst: &'a mut [f32],
+}
+
+impl<const CHANNELS: usize> Kernel for Warp<'_, CHANNELS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.frame.warp::<CHANNELS>(self.pixels, self.map, self.dst);
     }
 }
 
@@ -194,7 +236,29 @@ fn normalise(table: &[[f32; 256]], bytes: &[u8], dst: &mut [f32]) {
         }
         return;
     }
+    if let [red, green, blue] = table {
+        for (pixel, [r, g, b]) in dst.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+            *pixel = [red[usize::from(*r)], green[usize::from(*g)], blue[usize::from(*b)]];
+        }
+        return;
+    }
     for (pixel, bytes) in dst.chunks_exact_mut(table.len()).zip(bytes.chunks_exact(table.len())) {
+        for ((value, byte), table) in pixel.iter_mut().zip(bytes).zip(table) {
+            *value = table[usize::from(*byte)];
+        }
+    }
+}
+
+/// The last pixel first.
+fn normalise_mirrored(table: &[[f32; 256]], bytes: &[u8], dst: &mut [f32]) {
+    if let [red, green, blue] = table {
+        for (pixel, [r, g, b]) in dst.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0.iter().rev()) {
+            *pixel = [red[usize::from(*r)], green[usize::from(*g)], blue[usize::from(*b)]];
+        }
+        return;
+    }
+    let channels = table.len();
+    for (pixel, bytes) in dst.chunks_exact_mut(channels).zip(bytes.chunks_exact(channels).rev()) {
         for ((value, byte), table) in pixel.iter_mut().zip(bytes).zip(table) {
             *value = table[usize::from(*byte)];
         }
@@ -265,6 +329,28 @@ mod tests {
         );
         let away = Affine::new([1e9, -1e9], 45.0, 0.1);
         assert_eq!(put(&mut frame, &image, Some(&away)), [0.0; 9]);
+    }
+
+    /// Whole moves are copied; to the bit what interpolating gives.
+    #[test]
+    fn copies_are_what_interpolation_gives() {
+        for image in [[1, 5, 7], [3, 6, 4], [2, 3, 3]] {
+            let pixels: Vec<u8> =
+                (0..image.iter().product::<usize>()).map(|at| (at * 37 + 11) as u8).collect();
+            let (mean, std) = (vec![0.4; image[0]], vec![0.2; image[0]]);
+            for input in [[image[1], image[2]], [9, 12]] {
+                let mut frame = Frame::new(image, input, &mean, &std).unwrap();
+                for shift in [[0.0, 0.0], [2.0, -1.0], [-3.0, 4.0], [100.0, 0.0], [-7.0, -9.0]] {
+                    for map in [Affine::new(shift, 0.0, 1.0), Affine::new(shift, 0.0, 1.0).mirrored()] {
+                        let (mut copied, mut warped) =
+                            (vec![f32::NAN; frame.len()], vec![f32::NAN; frame.len()]);
+                        frame.copy(&pixels, map.whole().unwrap(), &mut copied);
+                        frame.warp::<0>(&pixels, &map, &mut warped);
+                        assert_eq!(copied, warped, "{image:?} in {input:?}, {map:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

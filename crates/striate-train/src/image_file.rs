@@ -1,4 +1,4 @@
-//! Pictures from PNG and JPEG files, brought to a network's input.
+//! Pictures from PNG, JPEG, WebP and BMP files, brought to a network's input.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 use striate_interop::sniff;
 use thiserror::Error;
 
+use crate::augment::{Augment, Pipeline, PipelineError};
+use crate::data::Scale;
 use crate::frame::{Frame, FrameError};
+use crate::picture::Picture;
 use crate::resample::{self, Filter};
+use crate::views::{Views, ViewsError};
 
 /// The longest side of a picture, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
@@ -89,7 +93,7 @@ pub enum Problem {
     #[error("not a regular file")]
     NotAFile,
     /// Another kind of file.
-    #[error("not a picture that can be read: it is {}; PNG and JPEG can", found.unwrap_or("of an unknown kind"))]
+    #[error("not a picture that can be read: it is {}; PNG, JPEG, WebP and BMP can", found.unwrap_or("of an unknown kind"))]
     Kind {
         /// What it is, if that can be told.
         found: Option<&'static str>,
@@ -97,8 +101,8 @@ pub enum Problem {
     /// The file is damaged.
     #[error("damaged: {0}")]
     Damaged(#[source] ImageError),
-    /// A JPEG file without its end.
-    #[error("damaged: the JPEG file ends before its picture does; it was cut off")]
+    /// A JPEG or WebP file without its end.
+    #[error("damaged: the file ends before its picture does; it was cut off")]
     Cut,
     /// A picture larger than anyone needs.
     #[error("too large: a side may have {MAX_SIDE} pixels, the whole {} MiB", MAX_BYTES >> 20)]
@@ -126,6 +130,12 @@ pub enum Problem {
     /// The statistics do not go with the channels.
     #[error("the network's preprocessing cannot be: {0}")]
     Frame(#[from] FrameError),
+    /// The same, where there are several views.
+    #[error("the network's preprocessing cannot be: {0}")]
+    Pipeline(#[from] PipelineError),
+    /// Views that there cannot be of such pictures.
+    #[error(transparent)]
+    Views(#[from] ViewsError),
 }
 
 impl Preprocess {
@@ -144,32 +154,72 @@ impl Preprocess {
         self.apply(decode(bytes)?)
     }
 
+    /// Reads the picture at `path` into one input for each of `views`.
+    pub fn read_views(&self, path: impl AsRef<Path>, views: &Views) -> Result<Vec<Vec<f32>>, ImageFileError> {
+        let path = path.as_ref();
+        let read = || self.decode_views(&read_bounded(path)?, views);
+        read().map_err(|problem| ImageFileError { path: path.to_path_buf(), problem })
+    }
+
+    /// The same for the bytes of a file.
+    pub fn decode_views(&self, bytes: &[u8], views: &Views) -> Result<Vec<Vec<f32>>, Problem> {
+        if views.is_center() {
+            return Ok(vec![self.decode(bytes)?]);
+        }
+        let [channels, height, width] = self.shape;
+        let image = self.image.unwrap_or([height, width]);
+        let views = views.list(self.fit, image)?;
+        let (shape, by) = ([channels, image[0], image[1]], [self.mean.as_slice(), &self.std]);
+        let mut pipeline = Pipeline::new(&Augment::NONE, shape, [height, width], by, self.fit)?;
+        let picture = decode(bytes)?;
+        let (height, width) = (picture.height() as usize, picture.width() as usize);
+        let channels = usize::from(picture.color().channel_count());
+        let picture = Picture { height, width, channels, pixels: picture.as_bytes() };
+        let input = |view| {
+            let mut input = vec![0.0; pipeline.len()];
+            pipeline.view(picture, view, &mut input).map(|()| input)
+        };
+        Ok(views.into_iter().map(input).collect::<Result<_, _>>()?)
+    }
+
     fn apply(&self, picture: DynamicImage) -> Result<Vec<f32>, Problem> {
         let [channels, height, width] = self.shape;
         let input = [height, width];
         let [height, width] = self.image.unwrap_or(input);
         let shape = [channels, height, width];
-        let impossible = || Problem::Fit { fit: self.fit, shape };
         let mut frame = Frame::new(shape, input, &self.mean, &self.std)?;
-        let longer = height.max(width);
-        let pixels = match (self.fit, channels) {
-            _ if longer > MAX_SIDE as usize => return Err(impossible()),
-            (Fit::Crop { short_side, filter }, 1 | 3) if short_side >= longer => {
-                let picture = crop(picture, short_side, filter, [height, width])?;
-                if channels == 1 { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() }
-            }
-            (Fit::Digit { ink }, 1) if (1..=height.min(width)).contains(&ink) => {
-                digit(picture.into_luma8(), ink, [height, width]).into_raw()
-            }
-            _ => return Err(impossible()),
-        };
+        let pixels = self.fit.apply(picture, shape)?;
         let mut input = vec![0.0; frame.len()];
         frame.put(&pixels, None, &mut input);
         Ok(input)
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
+impl Fit {
+    /// The picture as an image of `shape` (channels, height, width), channels last.
+    fn apply(self, picture: DynamicImage, shape: [usize; 3]) -> Result<Vec<u8>, Problem> {
+        let [channels, height, width] = shape;
+        let longer = height.max(width);
+        match (self, channels) {
+            _ if longer > MAX_SIDE as usize => Err(Problem::Fit { fit: self, shape }),
+            (Fit::Crop { short_side, filter }, 1 | 3) if short_side >= longer => {
+                let picture = crop(picture, short_side, filter, [height, width])?;
+                Ok(if channels == 1 {
+                    picture.into_luma8().into_raw()
+                } else {
+                    picture.into_rgb8().into_raw()
+                })
+            }
+            (Fit::Digit { ink }, 1) if (1..=height.min(width)).contains(&ink) => {
+                Ok(digit(picture.into_luma8(), ink, [height, width]).into_raw())
+            }
+            _ => Err(Problem::Fit { fit: self, shape }),
+        }
+    }
+}
+
+/// The bytes of a regular file, at most [`MAX_BYTES`].
+pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
     let file = File::open(path).map_err(Problem::Read)?;
     let meta = file.metadata().map_err(Problem::Read)?;
     if !meta.is_file() {
@@ -183,15 +233,25 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
+/// First bytes and what kind of picture they begin.
+const KINDS: [(&[u8], &str); 3] = [(JPEG, "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP")];
+const JPEG: &[u8] = b"\xff\xd8\xff";
+
+/// What kind of picture the bytes of a file begin as, if it is one that can be read.
+pub(crate) fn kind(bytes: &[u8]) -> Option<&'static str> {
+    let webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
+    let known = KINDS.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, kind)| *kind);
+    known.or(webp.then_some("WebP"))
+}
+
 /// The picture upright, of 8 bits, without transparency.
-fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
-    const JPEG: &[u8] = b"\xff\xd8\xff";
-    if !bytes.starts_with(JPEG) && !bytes.starts_with(b"\x89PNG") {
+pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
+    if kind(bytes).is_none() {
         let found =
             if bytes.is_empty() { Some("empty") } else { sniff::content(&bytes[..bytes.len().min(16)]) };
         return Err(Problem::Kind { found });
     }
-    if bytes.starts_with(JPEG) && !jpeg_ends(bytes) {
+    if bytes.starts_with(JPEG) && !jpeg_ends(bytes) || bytes.starts_with(b"RIFF") && !riff_ends(bytes) {
         return Err(Problem::Cut);
     }
     let mut limits = image::Limits::default();
@@ -220,11 +280,59 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
     })
 }
 
+/// A half, a quarter or an eighth of a picture of 8 bits, as `scale` allows: each pixel the mean of those it stands for.
+pub(crate) fn reduced(picture: DynamicImage, scale: Scale) -> DynamicImage {
+    let Scale::AtLeast(least) = scale else { return picture };
+    let short = picture.width().min(picture.height()) as usize;
+    let Some(factor) = [8, 4, 2].into_iter().find(|factor| short / factor >= least.max(1)) else {
+        return picture;
+    };
+    match picture {
+        DynamicImage::ImageLuma8(grey) => {
+            let (size, levels) = boxes::<1>(grey.width() as usize, grey.as_raw(), factor);
+            GrayImage::from_raw(size[0], size[1], levels)
+                .map_or_else(DynamicImage::default, DynamicImage::from)
+        }
+        picture => {
+            let picture = picture.into_rgb8();
+            let (size, levels) = boxes::<3>(picture.width() as usize, picture.as_raw(), factor);
+            RgbImage::from_raw(size[0], size[1], levels)
+                .map_or_else(DynamicImage::default, DynamicImage::from)
+        }
+    }
+}
+
+/// Width, height and pixels where `factor` by `factor` pixels are one; what is left at the right and below is cut off.
+fn boxes<const CHANNELS: usize>(width: usize, pixels: &[u8], factor: usize) -> ([u32; 2], Vec<u8>) {
+    let (to, rows) = (width / factor, pixels.len() / (width * CHANNELS) / factor);
+    let (mut levels, mut sums) = (Vec::with_capacity(to * rows * CHANNELS), vec![[0u32; CHANNELS]; to]);
+    let shift = 2 * factor.trailing_zeros();
+    for block in pixels.chunks_exact(factor * width * CHANNELS) {
+        sums.fill([0; CHANNELS]);
+        for row in block.chunks_exact(width * CHANNELS) {
+            for (sum, group) in sums.iter_mut().zip(row.as_chunks::<CHANNELS>().0.chunks_exact(factor)) {
+                for pixel in group {
+                    sum.iter_mut().zip(pixel).for_each(|(sum, level)| *sum += u32::from(*level));
+                }
+            }
+        }
+        let half = 1 << (shift - 1);
+        levels.extend(sums.as_flattened().iter().map(|sum| ((sum + half) >> shift) as u8));
+    }
+    ([to as u32, rows as u32], levels)
+}
+
 /// Whether the last scan of a JPEG file is followed by the end of the picture. Decoders make up what is missing,
 /// which a network would take for part of the picture.
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let last = |marker: u8| bytes.array_windows().rposition(|pair| *pair == [0xff, marker]);
     last(0xd9) > last(0xda)
+}
+
+/// Whether a RIFF file has as many bytes as it says.
+fn riff_ends(bytes: &[u8]) -> bool {
+    let size = bytes.get(4..8).and_then(|size| size.try_into().ok()).map_or(u32::MAX, u32::from_le_bytes);
+    bytes.len() as u64 >= 8 + u64::from(size)
 }
 
 fn over_white(picture: &DynamicImage) -> DynamicImage {
@@ -273,7 +381,7 @@ fn resize(picture: DynamicImage, [w, h]: [u32; 2], filter: Filter) -> DynamicIma
     }
 }
 
-fn digit(mut picture: GrayImage, ink: usize, [height, width]: [usize; 2]) -> GrayImage {
+pub(crate) fn digit(mut picture: GrayImage, ink: usize, [height, width]: [usize; 2]) -> GrayImage {
     let background = background(&picture);
     let mean = picture.iter().map(|level| f64::from(*level)).sum::<f64>() / picture.len().max(1) as f64;
     let dark_on_light = f64::from(background) > mean;
@@ -345,6 +453,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::views::Crops;
 
     fn encode(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -489,8 +598,8 @@ mod tests {
     fn other_files_are_named() {
         let decode = |bytes: &[u8]| crop_to([1, 1, 1], 1).decode(bytes).unwrap_err().to_string();
         for (bytes, expected) in [
-            (&b"GIF89a and so on"[..], "it is a GIF image; PNG and JPEG can"),
-            (b"RIFF____WEBP", "it is a RIFF file (WebP"),
+            (&b"GIF89a and so on"[..], "it is a GIF image; PNG, JPEG, WebP and BMP can"),
+            (b"RIFF____WAVE", "it is a RIFF file (WebP"),
             (b"%PDF-1.7", "a PDF document"),
             (b"hello, I am a text", "it is text"),
             (b"", "it is empty"),
@@ -506,9 +615,57 @@ mod tests {
     }
 
     #[test]
+    fn pictures_are_reduced_by_whole_factors() {
+        let picture = RgbImage::from_fn(67, 35, |x, y| Rgb([(x * 3) as u8, (y * 7) as u8, (x ^ y) as u8]));
+        let size = |least| {
+            let small = reduced(picture.clone().into(), Scale::AtLeast(least));
+            [small.width(), small.height()]
+        };
+        assert_eq!(
+            [4, 5, 8, 9, 17, 18, 99].map(size),
+            [[8, 4], [16, 8], [16, 8], [33, 17], [33, 17], [67, 35], [67, 35]]
+        );
+        assert_eq!(size(0), [8, 4]);
+        let half = reduced(picture.clone().into(), Scale::AtLeast(10)).into_rgb8();
+        let mean = |x: u32, y: u32, channel: usize| {
+            let of = |dx, dy| u32::from(picture.get_pixel(2 * x + dx, 2 * y + dy).0[channel]);
+            ((of(0, 0) + of(1, 0) + of(0, 1) + of(1, 1) + 2) / 4) as u8
+        };
+        assert!(half.enumerate_pixels().all(|(x, y, pixel)| (0..3).all(|c| pixel.0[c] == mean(x, y, c))));
+        let grey = reduced(ramp(16, 16).into(), Scale::AtLeast(8)).into_luma8();
+        assert_eq!(grey.get_pixel(0, 0).0, [(10 + 1 + 11 + 2) / 4]);
+        assert_eq!(reduced(picture.clone().into(), Scale::Full).into_rgb8(), picture);
+    }
+
+    #[test]
+    fn views_are_mirrored_and_the_first_is_the_middle() {
+        let picture =
+            png(RgbImage::from_fn(50, 40, |x, y| Rgb([(x * 5) as u8, (y * 6) as u8, (x * y) as u8])));
+        let fit = crop_to([3, 24, 24], 30);
+        let flip = Views { crops: Crops::Flip, scales: vec![] };
+        let views = fit.decode_views(&picture, &flip).unwrap();
+        assert_eq!(views[0], fit.decode(&picture).unwrap());
+        let mirrored: Vec<f32> = views[0]
+            .chunks(72)
+            .flat_map(|row| row.rchunks(3).flatten().copied().collect::<Vec<_>>())
+            .collect();
+        assert_eq!(views[1], mirrored);
+        let scales = Views { crops: Crops::Center, scales: vec![30, 40] };
+        let scaled = fit.decode_views(&picture, &scales).unwrap();
+        assert_eq!((scaled.len(), &scaled[0]), (2, &views[0]));
+        assert_eq!(scaled[1], crop_to([3, 24, 24], 40).decode(&picture).unwrap());
+        let corners = Views { crops: Crops::TenCrop, scales: vec![] };
+        assert_eq!(fit.decode_views(&picture, &corners).unwrap().len(), 10);
+        let tight = crop_to([3, 24, 24], 24).decode_views(&picture, &corners).unwrap_err();
+        assert!(matches!(tight, Problem::Views(ViewsError::NoCorners { .. })), "{tight}");
+    }
+
+    #[test]
     fn every_truncation_is_an_error() {
         let picture = RgbImage::from_fn(24, 24, |x, y| Rgb([(x * 7) as u8, (y * 9) as u8, (x * y) as u8]));
-        for (format, slack) in [(ImageFormat::Png, 12), (ImageFormat::Jpeg, 0)] {
+        let formats =
+            [(ImageFormat::Png, 12), (ImageFormat::Jpeg, 0), (ImageFormat::WebP, 0), (ImageFormat::Bmp, 0)];
+        for (format, slack) in formats {
             let whole = encode(picture.clone(), format);
             crop_to([3, 24, 24], 24).decode(&whole).unwrap();
             // A PNG file that lacks nothing but its end mark has its whole picture.
@@ -589,16 +746,17 @@ mod tests {
     #[test]
     fn digits_of_mnist_stay_what_they_are() {
         let test = crate::data::open("mnist", crate::data::Split::Test).unwrap();
+        let images = test.images().unwrap();
         let fit = plain([1, 28, 28], Fit::Digit { ink: 20 });
         for id in 0..100 {
-            let original = GrayImage::from_raw(28, 28, test.image(id).to_vec()).unwrap();
-            assert_eq!(levels(fit.decode(&png(original.clone())).unwrap()), test.image(id));
+            let original = GrayImage::from_raw(28, 28, images.image(id).to_vec()).unwrap();
+            assert_eq!(levels(fit.decode(&png(original.clone())).unwrap()), images.image(id));
             // Inverted it has to be found, cut out and centred anew; that may move it by a pixel or smooth it.
             let mut inverted = original.clone();
             imageops::invert(&mut inverted);
             let input = levels(fit.decode(&png(inverted)).unwrap());
             let ink = |image: &[u8]| image.iter().map(|level| f64::from(*level)).sum::<f64>();
-            let ratio = ink(&input) / ink(test.image(id));
+            let ratio = ink(&input) / ink(images.image(id));
             assert!((0.75..1.35).contains(&ratio), "digit {id}: ink changed by {ratio}");
         }
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod augment;
+pub mod config;
 pub mod data;
 pub mod evaluate;
 pub mod frame;
@@ -17,4 +18,5 @@ pub mod run_folder;
 pub mod schedule;
 mod text;
 pub mod trainer;
+pub mod views;
 pub mod weights;

@@ -1,20 +1,26 @@
-//! Batches made ahead of time by a thread of their own.
+//! Batches made ahead of time by threads of their own.
 
 use std::any::Any;
-use std::collections::TryReserveError;
+use std::collections::{BTreeMap, TryReserveError};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use striate_engine::available_threads;
 use striate_kernels::rng::{Purpose, Rng};
 use thiserror::Error;
 
-use crate::augment::Augment;
-use crate::data::{DataError, Samples};
-use crate::frame::{Frame, FrameError};
+use crate::augment::mix::Labels;
+use crate::augment::{Augment, Pipeline, PipelineError};
+use crate::data::{DataError, Samples, Scale};
+use crate::frame::FrameError;
+use crate::image_file::Fit;
+use crate::picture::Picture;
+use crate::views::View;
 
 /// What batches are made of and in what order.
 #[derive(Clone, Debug)]
@@ -29,9 +35,19 @@ pub struct LoaderOptions {
     pub drop_last: bool,
     /// Random changes of the images.
     pub augment: Augment,
+    /// Height and width of the images that the network sees. `None` is the pictures' own size, and that of the input where
+    /// they have none.
+    pub image: Option<[usize; 2]>,
     /// Height and width of the network's input; larger than the images, they get a margin of background
-    /// ([`Frame`]). `None` is the images' own size.
+    /// ([`Frame`](crate::frame::Frame)). `None` is the images' size.
     pub input: Option<[usize; 2]>,
+    /// How a picture of another size becomes an image. `None` is its middle.
+    pub fit: Option<Fit>,
+    /// Looks at each picture instead of random changes: so many inputs for each sample, one after the other, in the order
+    /// of the samples.
+    pub views: Vec<View>,
+    /// How large pictures are asked for.
+    pub scale: Scale,
     /// Mean of each channel, on a scale from 0 to 1.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel.
@@ -42,6 +58,9 @@ pub struct LoaderOptions {
     pub first_batch: u64,
     /// Batches made ahead, 1 to 64.
     pub prefetch: usize,
+    /// Threads that make batches, each one batch at a time, 1 to 64; they change no batch. 0 is one, and where pictures
+    /// have to be decoded as many as there are processors.
+    pub workers: usize,
 }
 
 impl LoaderOptions {
@@ -53,12 +72,17 @@ impl LoaderOptions {
             shuffle: true,
             drop_last: true,
             augment: Augment::NONE,
+            image: None,
             input: None,
+            fit: None,
+            views: Vec::new(),
+            scale: Scale::Full,
             mean: mean.to_vec(),
             std: std.to_vec(),
             epochs: 0..epochs,
             first_batch: 0,
             prefetch: 3,
+            workers: 0,
         }
     }
 
@@ -73,8 +97,12 @@ impl LoaderOptions {
 pub struct Batch {
     /// float32, (batch, height, width, channels); what lies behind the last sample of a partial batch is 0.
     pub images: Vec<f32>,
-    /// The class of each sample, 0 behind the last.
+    /// The class of each sample, 0 behind the last; of mixed images the one that counts most.
     pub labels: Vec<u32>,
+    /// The other class of mixed images; otherwise the same as `labels`.
+    pub other_labels: Vec<u32>,
+    /// How much `labels` count of 1, the rest being `other_labels`'; 1/2 at least.
+    pub mix: f32,
     /// Which sample of the data set each is, [`Batch::NO_SAMPLE`] behind the last.
     pub ids: Vec<u32>,
     /// The number of samples, less than the batch size in a partial batch.
@@ -103,8 +131,25 @@ pub enum LoaderError {
         /// Why.
         source: DataError,
     },
+    /// A picture cannot be brought to the size of the images.
+    #[error("{title}: {source}")]
+    Fit {
+        /// What the sample is called.
+        title: String,
+        /// Why.
+        source: PipelineError,
+    },
+    /// What is asked for does not go together.
+    #[error(transparent)]
+    Pipeline(PipelineError),
+    /// Pictures of any size for a network of any size.
+    #[error("the pictures have no size of their own, and none is given that they should be brought to")]
+    NoSize,
     /// A sample is not of the shape that all have.
-    #[error("sample {id} has {found} bytes, where images of shape {shape:?} (channels, height, width) have {}", shape.iter().product::<usize>())]
+    #[error(
+        "sample {id} has {found} bytes, which are no picture of shape {shape:?} (channels, height, width): it has {}",
+        shape.iter().product::<usize>()
+    )]
     SampleSize {
         /// Which sample.
         id: u32,
@@ -151,31 +196,37 @@ pub enum LoaderError {
         batches: u64,
     },
     /// The system refused a thread.
-    #[error("cannot start the thread that makes the batches: {0}")]
+    #[error("cannot start a thread that makes batches: {0}")]
     Thread(#[source] std::io::Error),
-    /// The thread broke down.
-    #[error("the thread that makes the batches broke down: {0}")]
+    /// A thread broke down.
+    #[error("a thread that makes batches broke down: {0}")]
     Panic(String),
     /// The error was reported before.
     #[error("the loader has stopped after an error")]
     Stopped,
 }
 
-type Delivery = Result<Batch, LoaderError>;
+/// A batch, or why there is none, with its number in the order of delivery.
+type Delivery = (u64, Result<Batch, LoaderError>);
 
-/// Hands out batches that a thread makes ahead of time, in buffers that go round: none is allocated after the
-/// first `prefetch + 1` batches. Dropping the loader ends the thread.
+/// Hands out batches that threads make ahead of time, in buffers that go round: none is allocated after the
+/// first. Which thread made a batch leaves no trace in it. Dropping the loader ends the threads.
 #[derive(Debug)]
 pub struct Loader {
     /// Batches ready; `None` only while the loader is dropped.
     ready: Option<Receiver<Delivery>>,
+    /// Those that came before their turn.
+    early: BTreeMap<u64, Result<Batch, LoaderError>>,
     /// Batches to be filled anew.
     spent: Option<SyncSender<Batch>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
     current: Option<Batch>,
     batches_per_epoch: u64,
-    /// Batches still to come.
-    left: u64,
+    /// The number of the next batch.
+    next: u64,
+    /// Batches in all.
+    total: u64,
     shape: [usize; 3],
     started: Option<Instant>,
     waited: Duration,
@@ -188,9 +239,13 @@ impl Loader {
         ids: Option<Vec<u32>>,
         options: LoaderOptions,
     ) -> Result<Self, LoaderError> {
-        let ids = ids.unwrap_or_else(|| (0..samples.len() as u32).collect());
+        let mut ids = ids.unwrap_or_else(|| (0..samples.len() as u32).collect());
         if let Some(&id) = ids.iter().find(|id| **id as usize >= samples.len()) {
             return Err(LoaderError::NoSample { id, samples: samples.len() });
+        }
+        let views = options.views.len();
+        if views > 0 {
+            ids = ids.into_iter().flat_map(|id| std::iter::repeat_n(id, views)).collect();
         }
         let (batch, prefetch) = (options.batch, options.prefetch.clamp(1, 64));
         let batches = match ids.len().checked_div(batch) {
@@ -205,20 +260,35 @@ impl Loader {
         if options.first_batch > batches_per_epoch {
             return Err(LoaderError::Position { first: options.first_batch, batches: batches_per_epoch });
         }
-        let [_, height, width] = samples.shape();
-        let input = options.input.unwrap_or([height, width]);
-        let frame = Frame::new(samples.shape(), input, &options.mean, &options.std)?;
-        let shape = frame.shape();
+        let image = options.image.or(samples.size()).or(options.input).ok_or(LoaderError::NoSize)?;
+        let input = options.input.unwrap_or(image);
+        // Images of a size of their own are taken as they are, but for other looks at them.
+        let whole = Fit::crop(image[0].max(image[1]));
+        let own = samples.size() == Some(image) && options.views.iter().all(|view| *view == View::CENTER);
+        let fit = if own { whole } else { options.fit.unwrap_or(whole) };
+        let image = [samples.channels(), image[0], image[1]];
+        let pipeline = Pipeline::new(&options.augment, image, input, [&options.mean, &options.std], fit)?;
+        let shape = pipeline.shape();
+        let epochs = options.epochs.end.saturating_sub(options.epochs.start);
+        let total = epochs.saturating_mul(batches_per_epoch).saturating_sub(options.first_batch);
 
-        let buffers = prefetch + 1;
-        let (to_ready, ready) = sync_channel(buffers);
+        let workers = match options.workers {
+            0 if samples.is_slow() => available_threads(),
+            workers => workers,
+        };
+        let workers = workers.clamp(1, 64).min(total.max(1).try_into().unwrap_or(usize::MAX));
+        // One is with the caller, and each worker fills one.
+        let buffers = prefetch.max(workers) + 1;
+        let (to_ready, ready) = sync_channel(buffers + workers);
         let (spent, from_spent) = sync_channel(buffers);
         for _ in 0..buffers {
-            let len = frame.len();
+            let len = pipeline.len();
             let memory = |_| LoaderError::Memory { buffers, batch, len };
             let buffer = Batch {
                 images: filled(batch.saturating_mul(len), 0.0).map_err(memory)?,
                 labels: filled(batch, 0).map_err(memory)?,
+                other_labels: filled(batch, 0).map_err(memory)?,
+                mix: 1.0,
                 ids: filled(batch, Batch::NO_SAMPLE).map_err(memory)?,
                 count: 0,
                 epoch: 0,
@@ -228,64 +298,84 @@ impl Loader {
             // The queue has room for all buffers, and its other end is alive.
             let _ = spent.send(buffer);
         }
-        let epochs = options.epochs.end.saturating_sub(options.epochs.start);
-        let left = epochs.saturating_mul(batches_per_epoch).saturating_sub(options.first_batch);
-        let mut worker = Worker {
-            samples,
-            order: ids.clone(),
-            ids,
-            options,
-            frame,
-            batches_per_epoch,
-            scratch: Vec::new(),
+        let start = options.epochs.start;
+        let (epoch, index) = match options.first_batch {
+            first if first == batches_per_epoch => (start + 1, 0),
+            first => (start, first),
         };
-        let thread = std::thread::Builder::new().name("striate-loader".into()).spawn(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| worker.run(&from_spent, &to_ready)));
-            let error = match result {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error,
-                Err(panic) => LoaderError::Panic(message(&*panic)),
-            };
-            // Nobody listens when the loader was dropped.
-            let _ = to_ready.send(Err(error));
+        let tickets =
+            Tickets { spent: from_spent, number: 0, total, epoch, index, shuffled: None, order: [].into() };
+        let stop = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared {
+            samples,
+            ids: ids.into(),
+            options,
+            batches_per_epoch,
+            tickets: Mutex::new(tickets),
+            stop: stop.clone(),
         });
-        Ok(Self {
+        let mut loader = Self {
             ready: Some(ready),
+            early: BTreeMap::new(),
             spent: Some(spent),
-            thread: Some(thread.map_err(LoaderError::Thread)?),
+            threads: Vec::new(),
+            stop,
             current: None,
             batches_per_epoch,
-            left,
+            next: 0,
+            total,
             shape,
             started: None,
             waited: Duration::ZERO,
-        })
+        };
+        for _ in 0..workers {
+            let mut worker =
+                Worker { shared: shared.clone(), pipeline: pipeline.clone(), scratch: Vec::new() };
+            let ready = to_ready.clone();
+            let thread = std::thread::Builder::new().name("striate-loader".into());
+            loader.threads.push(thread.spawn(move || worker.run(&ready)).map_err(LoaderError::Thread)?);
+        }
+        Ok(loader)
     }
 
     /// The next batch, or `None` behind the last epoch. The batch before it is given back to be filled anew.
     pub fn next_batch(&mut self) -> Result<Option<&Batch>, LoaderError> {
         if let (Some(batch), Some(spent)) = (self.current.take(), &self.spent) {
-            // A thread that has made its last batch takes no more buffers.
+            // Threads that have made the last batch take no more buffers.
             let _ = spent.send(batch);
         }
-        if self.left == 0 {
+        if self.next == self.total {
             return Ok(None);
         }
-        let Some(ready) = &self.ready else {
-            return Err(LoaderError::Stopped);
-        };
         let now = Instant::now();
         self.started.get_or_insert(now);
-        let delivery = match ready.try_recv() {
-            Err(TryRecvError::Empty) => {
-                let delivery = ready.recv().ok();
-                self.waited += now.elapsed();
-                delivery
-            }
-            other => other.ok(),
+        let mut waits = false;
+        let delivery = loop {
+            let Some(ready) = &self.ready else { break None };
+            let received = match self.early.remove(&self.next) {
+                Some(batch) => break Some(batch),
+                None => match ready.try_recv() {
+                    Err(TryRecvError::Empty) => {
+                        waits = true;
+                        ready.recv().ok()
+                    }
+                    other => other.ok(),
+                },
+            };
+            let Some((number, batch)) = received else { break None };
+            self.early.insert(number, batch);
         };
-        self.current = Some(delivery.unwrap_or(Err(LoaderError::Stopped))?);
-        self.left -= 1;
+        if waits {
+            self.waited += now.elapsed();
+        }
+        match delivery.unwrap_or(Err(LoaderError::Stopped)) {
+            Ok(batch) => self.current = Some(batch),
+            Err(error) => {
+                self.stop();
+                return Err(error);
+            }
+        }
+        self.next += 1;
         Ok(self.current.as_ref())
     }
 
@@ -309,17 +399,22 @@ impl Loader {
         let total = self.started.map_or(Duration::ZERO, |started| started.elapsed());
         if total.is_zero() { 0.0 } else { self.waited.as_secs_f64() / total.as_secs_f64() }
     }
+
+    /// Ends the threads: with the queues closed at their next batch, with the flag at their next sample.
+    fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        (self.ready, self.spent) = (None, None);
+        self.early.clear();
+        for thread in self.threads.drain(..) {
+            // Its panics were caught and sent.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // With its queues closed the thread ends at the next batch.
-        self.ready = None;
-        self.spent = None;
-        if let Some(thread) = self.thread.take() {
-            // Its panics were caught and sent.
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
@@ -335,70 +430,151 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message").into()
 }
 
-struct Worker {
+/// What all workers know.
+struct Shared {
     samples: Arc<dyn Samples>,
     /// The sample numbers as they were given: what each epoch shuffles.
-    ids: Vec<u32>,
-    /// The sample numbers in the order of the epoch.
-    order: Vec<u32>,
+    ids: Arc<[u32]>,
     options: LoaderOptions,
-    frame: Frame,
     batches_per_epoch: u64,
+    tickets: Mutex<Tickets>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Which batch is to be made next, and buffers to make it in.
+struct Tickets {
+    spent: Receiver<Batch>,
+    number: u64,
+    total: u64,
+    epoch: u64,
+    index: u64,
+    /// The epoch that `order` belongs to.
+    shuffled: Option<u64>,
+    /// The sample numbers in the order of the epoch.
+    order: Arc<[u32]>,
+}
+
+/// A batch to be made.
+struct Ticket {
+    number: u64,
+    epoch: u64,
+    index: u64,
+    order: Arc<[u32]>,
+    batch: Batch,
+}
+
+impl Shared {
+    /// The next batch to be made, as soon as there is a buffer for it; `None` where there is none any more.
+    fn ticket(&self) -> Option<Ticket> {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if tickets.number == tickets.total {
+            return None;
+        }
+        let batch = tickets.spent.recv().ok()?;
+        let (number, epoch, index) = (tickets.number, tickets.epoch, tickets.index);
+        if tickets.shuffled != Some(epoch) {
+            tickets.order = self.order(epoch);
+            tickets.shuffled = Some(epoch);
+        }
+        tickets.number += 1;
+        (tickets.epoch, tickets.index) =
+            if index + 1 == self.batches_per_epoch { (epoch + 1, 0) } else { (epoch, index + 1) };
+        Some(Ticket { number, epoch, index, order: tickets.order.clone(), batch })
+    }
+
+    fn order(&self, epoch: u64) -> Arc<[u32]> {
+        if !self.options.shuffle || !self.options.views.is_empty() {
+            return self.ids.clone();
+        }
+        let mut order = self.ids.to_vec();
+        Rng::new(self.options.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
+        order.into()
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    pipeline: Pipeline,
     scratch: Vec<u8>,
 }
 
 impl Worker {
-    /// Makes all batches; ends early when the other side has gone.
-    fn run(&mut self, spent: &Receiver<Batch>, ready: &SyncSender<Delivery>) -> Result<(), LoaderError> {
-        let mut first = self.options.first_batch;
-        for epoch in self.options.epochs.clone() {
-            if self.options.shuffle {
-                self.order.copy_from_slice(&self.ids);
-                Rng::new(self.options.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut self.order);
+    /// Makes batches until there are no more to make, or the other side has gone.
+    fn run(&mut self, ready: &SyncSender<Delivery>) {
+        while let Some(ticket) = self.shared.ticket() {
+            let number = ticket.number;
+            let filled = catch_unwind(AssertUnwindSafe(|| self.fill(ticket)));
+            let filled = match filled {
+                Ok(Ok(None)) => return,
+                Ok(Ok(Some(batch))) => Ok(batch),
+                Ok(Err(error)) => Err(error),
+                Err(panic) => Err(LoaderError::Panic(message(&*panic))),
+            };
+            let failed = filled.is_err();
+            if ready.send((number, filled)).is_err() || failed {
+                return;
             }
-            for index in first..self.batches_per_epoch {
-                let Ok(mut batch) = spent.recv() else {
-                    return Ok(());
-                };
-                self.fill(&mut batch, epoch, index)?;
-                if ready.send(Ok(batch)).is_err() {
-                    return Ok(());
-                }
-            }
-            first = 0;
         }
-        Ok(())
     }
 
-    fn fill(&mut self, batch: &mut Batch, epoch: u64, index: u64) -> Result<(), LoaderError> {
-        let start = index as usize * self.options.batch;
-        let ids = &self.order[start..self.order.len().min(start + self.options.batch)];
-        let shape = self.samples.shape();
-        let inputs = batch.images.chunks_exact_mut(self.frame.len());
+    /// Fills a batch; `None` when the loader has been stopped meanwhile.
+    fn fill(&mut self, ticket: Ticket) -> Result<Option<Batch>, LoaderError> {
+        let Ticket { epoch, index, order, mut batch, .. } = ticket;
+        let Self { shared, pipeline, scratch } = self;
+        let options = &shared.options;
+        let start = index as usize * options.batch;
+        let ids = &order[start..order.len().min(start + options.batch)];
+        let inputs = batch.images.chunks_exact_mut(pipeline.len());
         for (at, (&id, input)) in ids.iter().zip(inputs).enumerate() {
-            let pixels = self.samples.pixels(id as usize, &mut self.scratch);
-            let pixels = pixels.map_err(|source| LoaderError::Sample { id, source })?;
+            if shared.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let picture = shared.samples.picture(id as usize, options.scale, scratch);
+            let picture = picture.map_err(|source| LoaderError::Sample { id, source })?;
+            let Picture { height, width, channels, pixels } = picture;
+            let shape = [channels, height, width];
             if pixels.len() != shape.iter().product::<usize>() {
                 return Err(LoaderError::SampleSize { id, found: pixels.len(), shape });
             }
-            let map = self.options.augment.draw(self.options.seed, epoch, id);
-            self.frame.put(pixels, map.as_ref(), input);
-            batch.labels[at] = self.samples.label(id as usize);
+            let made = match options.views.len() {
+                0 => pipeline.apply(picture, options.seed, epoch, id, input),
+                views => pipeline.view(picture, options.views[(start + at) % views], input),
+            };
+            made.map_err(|source| LoaderError::Fit { title: shared.samples.title(id as usize), source })?;
+            batch.labels[at] = shared.samples.label(id as usize);
             batch.ids[at] = id;
         }
-        batch.images[ids.len() * self.frame.len()..].fill(0.0);
+        let (used, [channels, height, width]) = (ids.len() * pipeline.len(), pipeline.shape());
+        batch.images[used..].fill(0.0);
         batch.labels[ids.len()..].fill(0);
+        batch.other_labels.copy_from_slice(&batch.labels);
+        batch.mix = match options.augment.mix(options.seed, epoch, index, [height, width]) {
+            Some(mix) => {
+                let (first, second) = (&mut batch.labels[..ids.len()], &mut batch.other_labels[..ids.len()]);
+                mix.apply(&mut batch.images[..used], [channels, width], Labels { first, second })
+            }
+            None => 1.0,
+        };
         batch.ids[ids.len()..].fill(Batch::NO_SAMPLE);
         batch.count = ids.len();
-        (batch.epoch, batch.index, batch.ends_epoch) = (epoch, index, index + 1 == self.batches_per_epoch);
-        Ok(())
+        (batch.epoch, batch.index, batch.ends_epoch) = (epoch, index, index + 1 == shared.batches_per_epoch);
+        Ok(Some(batch))
+    }
+}
+
+impl From<PipelineError> for LoaderError {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Frame(error) => Self::Frame(error),
+            error => Self::Pipeline(error),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -418,15 +594,24 @@ mod tests {
             self.len
         }
 
-        fn shape(&self) -> [usize; 3] {
-            [2, 1, 1]
+        fn channels(&self) -> usize {
+            2
+        }
+
+        fn size(&self) -> Option<[usize; 2]> {
+            Some([1, 1])
         }
 
         fn label(&self, id: usize) -> u32 {
             id as u32 % 10
         }
 
-        fn pixels<'a>(&'a self, id: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], DataError> {
+        fn picture<'a>(
+            &'a self,
+            id: usize,
+            _: Scale,
+            scratch: &'a mut Vec<u8>,
+        ) -> Result<Picture<'a>, DataError> {
             self.read.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(self.delay);
             assert_ne!(self.panics, Some(id), "on purpose");
@@ -435,7 +620,8 @@ mod tests {
             }
             scratch.clear();
             scratch.extend([(2 * id) as u8, 7]);
-            Ok(if self.short == Some(id) { &scratch[..1] } else { scratch })
+            let pixels = if self.short == Some(id) { &scratch[..1] } else { &scratch[..] };
+            Ok(Picture { height: 1, width: 1, channels: 2, pixels })
         }
     }
 
@@ -506,6 +692,129 @@ mod tests {
             let rest = all(Loader::new(Arc::new(counting(13)), None, options).unwrap());
             assert_eq!(rest, whole[(epoch * 3 + first_batch) as usize..]);
         }
+    }
+
+    #[test]
+    fn mixed_batches_are_the_same_for_any_number_of_workers_and_say_how_they_are_mixed() {
+        let augment = "mixup=0.4,cutmix=1".parse().unwrap();
+        let options = LoaderOptions { augment, input: Some([3, 2]), ..training(4, 5) };
+        let with = |workers| {
+            let options = LoaderOptions { workers, ..options.clone() };
+            let mut loader = Loader::new(Arc::new(counting(23)), None, options).unwrap();
+            let mut seen = Vec::new();
+            while let Some(batch) = loader.next_batch().unwrap() {
+                let bits: Vec<u32> = batch.images.iter().map(|value| value.to_bits()).collect();
+                seen.push((batch.labels.clone(), batch.other_labels.clone(), batch.mix.to_bits(), bits));
+                // Partners have each other's labels.
+                let mirrored: Vec<u32> = batch.labels.iter().rev().copied().collect();
+                assert_eq!(batch.other_labels, mirrored);
+                assert!((0.5..=1.0).contains(&batch.mix));
+                let mut classes: Vec<u32> = batch.ids.iter().map(|id| id % 10).collect();
+                let mut labels = batch.labels.clone();
+                classes.sort_unstable();
+                labels.sort_unstable();
+                assert_eq!(labels, classes);
+            }
+            seen
+        };
+        let one = with(1);
+        assert_eq!(one.len(), 25);
+        assert!(one.iter().any(|batch| batch.2 != one[0].2));
+        for workers in [2, 5] {
+            assert_eq!(with(workers), one, "{workers} workers");
+        }
+    }
+
+    #[test]
+    fn every_view_of_a_sample_is_an_input() {
+        let views = crate::views::Views { crops: crate::views::Crops::Flip, scales: vec![] };
+        let views = views.list(Fit::crop(1), [1, 1]).unwrap();
+        let options = LoaderOptions { views, input: Some([1, 2]), ..evaluation(3) };
+        let mut loader = Loader::new(Arc::new(counting(4)), None, options).unwrap();
+        let mut seen = Vec::new();
+        while let Some(batch) = loader.next_batch().unwrap() {
+            seen.extend(batch.ids[..batch.count].iter().copied());
+        }
+        assert_eq!(seen, [0, 0, 1, 1, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn any_number_of_workers_makes_the_same_batches() {
+        let options = LoaderOptions { augment: Augment::DIGITS, input: Some([3, 2]), ..training(4, 5) };
+        let with = |workers| {
+            let samples = Counting { delay: Duration::from_micros(50), ..counting(23) };
+            all(Loader::new(Arc::new(samples), None, LoaderOptions { workers, ..options.clone() }).unwrap())
+        };
+        let one = with(1);
+        assert_eq!(one.len(), 25);
+        for workers in [2, 3, 4, 64] {
+            assert_eq!(with(workers), one, "{workers} workers");
+        }
+    }
+
+    #[test]
+    fn an_error_comes_in_its_turn_whoever_meets_it() {
+        for workers in 1..5 {
+            let samples = Counting { fails: Some(5), delay: Duration::from_micros(50), ..counting(80) };
+            let options = LoaderOptions { workers, ..evaluation(2) };
+            let mut loader = Loader::new(Arc::new(samples), None, options).unwrap();
+            assert_eq!(loader.next_batch().unwrap().unwrap().ids, [0, 1]);
+            assert_eq!(loader.next_batch().unwrap().unwrap().ids, [2, 3]);
+            let error = loader.next_batch().unwrap_err();
+            assert!(matches!(error, LoaderError::Sample { id: 5, .. }), "{error}");
+            assert!(matches!(loader.next_batch(), Err(LoaderError::Stopped)));
+        }
+    }
+
+    /// Grey pictures that are four times as wide as high, from one row up.
+    struct Wide;
+
+    impl Samples for Wide {
+        fn len(&self) -> usize {
+            6
+        }
+
+        fn channels(&self) -> usize {
+            1
+        }
+
+        fn size(&self) -> Option<[usize; 2]> {
+            None
+        }
+
+        fn label(&self, _: usize) -> u32 {
+            0
+        }
+
+        fn picture<'a>(
+            &'a self,
+            id: usize,
+            _: Scale,
+            scratch: &'a mut Vec<u8>,
+        ) -> Result<Picture<'a>, DataError> {
+            let (height, width) = (id + 1, 4 * (id + 1));
+            scratch.clear();
+            scratch.extend((0..height * width).map(|at| if at % width < width / 2 { 0 } else { 200 }));
+            Ok(Picture { height, width, channels: 1, pixels: scratch })
+        }
+    }
+
+    #[test]
+    fn pictures_of_any_size_are_brought_to_the_inputs() {
+        let plain = LoaderOptions::evaluation(6, &[0.0], &[1.0 / 255.0]);
+        let none = Loader::new(Arc::new(Wide), None, plain.clone()).err().unwrap();
+        assert!(matches!(none, LoaderError::NoSize), "{none}");
+        let options = LoaderOptions { input: Some([4, 4]), ..plain.clone() };
+        let mut loader = Loader::new(Arc::new(Wide), None, options).unwrap();
+        assert_eq!(loader.shape(), [1, 4, 4]);
+        let batch = loader.next_batch().unwrap().unwrap();
+        for row in batch.images.chunks(4) {
+            assert!(row[0] < row[3] && row[0] < 100.0 && row[3] > 100.0, "{row:?}");
+        }
+        let fit = Some(Fit::crop(3));
+        let options = LoaderOptions { image: Some([4, 4]), fit, ..plain };
+        let error = Loader::new(Arc::new(Wide), None, options).err().unwrap();
+        assert!(error.to_string().contains("shorter side of 3, images of 4x4"), "{error}");
     }
 
     #[test]

@@ -3,392 +3,30 @@
 //! A run's parameters follow from its configuration alone: interrupted at any point and resumed, it ends with the
 //! same bytes as without the interruption, for any number of threads.
 
-use crate::augment::Augment;
-use crate::data::{self, DataError, Dataset, Samples, Split};
+mod error;
+mod position;
+mod record;
+
+pub use crate::config::{ConfigError, TrainConfig};
+pub use error::TrainError;
+pub use record::{EpochRecord, Event, StepRecord, TrainReport};
+
+use crate::data::{self, DataError, Dataset, Opening, Samples, Scale};
 use crate::evaluate::{Evaluator, UseError, check_images, classifier_shape, image_name};
-use crate::image_file::Preprocess;
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
-use crate::model::{Model, ModelError, ModelInfo, from_file, to_file, without_optimiser_state};
-use crate::run_folder::{Checkpoint, RunError as FolderError, RunFolder};
-use crate::schedule::{Goal, LearningRate, PlateauState, Schedule, ScheduleError};
-use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use crate::model::{Model, ModelInfo, without_optimiser_state};
+use crate::run_folder::{Checkpoint, RunFolder};
+use crate::schedule::{Goal, LearningRate};
+use record::Clock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use striate_engine::{
-    Algorithm, Isa, Parameters, Plan, PlanError, PlanOptions, Precision, RunError, Session,
-};
-use striate_graph::notation::{self, NotationErrors, PrintError};
+use striate_engine::{Parameters, Plan, Session};
+use striate_graph::notation;
 use striate_graph::training::{
-    self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, STEP, Sgd,
+    self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MIX, MOMENTUM, OTHER_LABELS, STEP, Sgd,
 };
-use striate_graph::{Graph, GraphErrors, Recompute, recompute};
-use striate_interop::tensor_file::{TensorFile, TensorFileError};
-
-/// Everything a run's result depends on; saved in its folder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrainConfig {
-    /// What the network is called.
-    pub network: String,
-    /// The network in full, in Striate's notation.
-    pub notation: String,
-    /// The data set, as [`crate::data::open`] takes it.
-    pub data: String,
-    /// Passes over the training images.
-    pub epochs: u64,
-    /// Images of a step.
-    pub batch: usize,
-    /// The base learning rate.
-    pub lr: f64,
-    /// How the learning rate changes.
-    pub schedule: Schedule,
-    /// Fraction of the velocity kept, where the schedule does not prescribe it.
-    pub momentum: f32,
-    /// Nesterov's form of momentum.
-    pub nesterov: bool,
-    /// L2 penalty.
-    pub weight_decay: f32,
-    /// Label smoothing.
-    pub label_smoothing: f32,
-    /// Random changes of the images.
-    pub augment: Augment,
-    /// The seed of everything random.
-    pub seed: u64,
-    /// The instruction set, by name: another one rounds differently.
-    pub isa: String,
-    /// What activations are stored and multiplied in, by name.
-    #[serde(default = "full_precision")]
-    pub precision: String,
-    /// The algorithm of convolutions, by name.
-    #[serde(default = "any_algorithm")]
-    pub algorithm: String,
-    /// What is computed again instead of being kept, by name; it changes no result.
-    #[serde(default = "no_recomputation")]
-    pub recompute: String,
-}
-
-fn full_precision() -> String {
-    Precision::F32.name().into()
-}
-
-fn no_recomputation() -> String {
-    Recompute::None.name().into()
-}
-
-fn any_algorithm() -> String {
-    Algorithm::Auto.name().into()
-}
-
-impl TrainConfig {
-    /// What trains a small classifier well: five epochs of one-cycle SGD in batches of 128, with the images shifted and
-    /// turned a little where they are those of MNIST.
-    ///
-    /// # Errors
-    /// When the network cannot be written as text.
-    pub fn new(network: &Graph, data: &str) -> Result<Self, PrintError> {
-        Ok(Self {
-            network: network.name.clone(),
-            notation: notation::print(network)?,
-            data: data.to_string(),
-            epochs: 5,
-            batch: 128,
-            lr: 0.1,
-            schedule: "onecycle".parse().expect("a schedule's name"),
-            momentum: Self::MOMENTUM,
-            nesterov: false,
-            weight_decay: 5e-4,
-            label_smoothing: 0.0,
-            augment: data::augment(data),
-            seed: 0,
-            isa: Isa::best().name().to_string(),
-            precision: full_precision(),
-            algorithm: any_algorithm(),
-            recompute: no_recomputation(),
-        })
-    }
-}
-
-impl TrainConfig {
-    /// The fraction of the velocity kept unless told otherwise.
-    pub const MOMENTUM: f32 = 0.9;
-
-    /// Checks what can be told without network and data.
-    ///
-    /// # Errors
-    /// The first setting that contradicts another or that this machine cannot keep.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let &Self { momentum, nesterov, .. } = self;
-        if !(0.0..1.0).contains(&momentum) {
-            return Err(ConfigError::Momentum { momentum });
-        }
-        if let Some([from, peak, to]) = self.schedule.momentum()
-            && momentum != 0.0
-            && momentum != Self::MOMENTUM
-        {
-            return Err(ConfigError::MovedMomentum { momentum, from, peak, to });
-        }
-        if nesterov && momentum == 0.0 {
-            return Err(ConfigError::Nesterov);
-        }
-        self.recompute()?;
-        self.plan(1).map(|_| ())
-    }
-
-    /// What its steps are planned with.
-    fn plan(&self, threads: usize) -> Result<PlanOptions, ConfigError> {
-        let unknown = |text: String| ConfigError::Unknown { text };
-        Ok(PlanOptions {
-            batch: self.batch,
-            threads,
-            isa: self.isa_here()?,
-            precision: self.precision.parse().map_err(unknown)?,
-            algorithm: self.algorithm.parse().map_err(unknown)?,
-        })
-    }
-
-    /// What is computed again.
-    fn recompute(&self) -> Result<Recompute, ConfigError> {
-        self.recompute.parse().map_err(|text| ConfigError::Unknown { text })
-    }
-
-    /// The instruction set, where this processor has it.
-    fn isa_here(&self) -> Result<Isa, ConfigError> {
-        let isa = self.isa.parse().ok().filter(|isa: &Isa| isa.is_present());
-        isa.ok_or_else(|| ConfigError::Isa {
-            isa: self.isa.clone(),
-            present: Isa::present().map(Isa::name).collect::<Vec<_>>().join(", "),
-        })
-    }
-}
-
-/// A configuration that cannot be.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ConfigError {
-    /// A fraction that is none.
-    #[error("momentum is {momentum}; it lies from 0 to below 1")]
-    Momentum {
-        /// What was asked for.
-        momentum: f32,
-    },
-    /// A momentum that would have no effect.
-    #[error(
-        "momentum is {momentum}, but onecycle moves it by itself: {from} → {peak} → {to}; leave it out, set it to 0 for none, \
-         or choose another schedule"
-    )]
-    MovedMomentum {
-        /// What was asked for.
-        momentum: f32,
-        /// At the beginning.
-        from: f64,
-        /// At the peak of the learning rate.
-        peak: f64,
-        /// At the end.
-        to: f64,
-    },
-    /// A form of nothing.
-    #[error(
-        "Nesterov's form of momentum is asked for, but momentum is 0; set it above 0, or leave Nesterov out"
-    )]
-    Nesterov,
-    /// A precision, an algorithm or a recomputation that there is not.
-    #[error("{text}")]
-    Unknown {
-        /// Which, and what there is.
-        text: String,
-    },
-    /// An instruction set that is unknown or not in this processor.
-    #[error(
-        "the run is to compute with {isa}, which this processor does not have ({present}) and others round differently: \
-         go on where it was begun, or begin a new run"
-    )]
-    Isa {
-        /// Asked for.
-        isa: String,
-        /// What there is.
-        present: String,
-    },
-}
-
-/// Why training stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The network cannot be trained.
-    #[error("{0}")]
-    Graph(#[from] GraphErrors),
-    /// The network cannot be planned.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// A step failed.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The model cannot be evaluated.
-    #[error(transparent)]
-    Use(#[from] UseError),
-    /// Images cannot be loaded.
-    #[error(transparent)]
-    Load(#[from] LoaderError),
-    /// The schedule does not fit the run.
-    #[error(transparent)]
-    Schedule(#[from] ScheduleError),
-    /// The run's folder cannot be used.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// A checkpoint cannot be read or written.
-    #[error(transparent)]
-    Checkpoint(#[from] TensorFileError),
-    /// A checkpoint that is no place to go on from.
-    #[error("{}: cannot be resumed from: {problem}; restore what it was made with, or delete it to start over", path.display())]
-    Resume {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The model cannot be saved.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The configuration contradicts itself or this machine.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The run's data cannot be opened.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The network in the run's configuration cannot be read.
-    #[error("{}: the network in the run's configuration cannot be read; restore the file, or begin a new run\n{errors}", path.display())]
-    Notation {
-        /// The run's folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        errors: NotationErrors,
-    },
-    /// More steps than numbers in a log can count.
-    #[error(
-        "{epochs} epochs of {steps_per_epoch} steps are more than the 2^53 steps that can be counted; ask for fewer epochs"
-    )]
-    TooLong {
-        /// Epochs asked for.
-        epochs: u64,
-        /// Steps of an epoch.
-        steps_per_epoch: u64,
-    },
-    /// A loss or parameter is no number any more; nothing of it has been written to the run's folder.
-    #[error(
-        "{what} became {value} at step {step} (epoch {epoch}), where the learning rate was {lr:.3e}: it is too high"
-    )]
-    Diverged {
-        /// The loss, the test loss, or a parameter.
-        what: &'static str,
-        /// NaN or infinite.
-        value: f64,
-        /// The step, from 0.
-        step: u64,
-        /// The epoch, from 1.
-        epoch: u64,
-        /// The learning rate of that step.
-        lr: f64,
-    },
-}
-
-/// What is known after an epoch; a line of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// Steps done since the beginning.
-    pub step: u64,
-    /// Epochs done.
-    pub epoch: u64,
-    /// The last step's learning rate.
-    pub lr: f64,
-    /// Mean training loss of the epoch.
-    pub train_loss: f64,
-    /// Fraction of training images answered right, while learning.
-    pub train_accuracy: f64,
-    /// Mean cross-entropy on the test images.
-    pub test_loss: f64,
-    /// Fraction of test images answered right.
-    pub test_accuracy: f64,
-    /// Fraction of test images whose class is among the five most probable.
-    pub test_top5: f64,
-    /// Training images per second, evaluation apart.
-    pub images_per_s: f64,
-    /// The part of the training time spent waiting for images.
-    pub input_share: f64,
-    /// Seconds since the run began, evaluation included; of a resumed run, all its parts together.
-    pub seconds: f64,
-}
-
-/// What a caller may show while a run goes on.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// The run starts, or goes on at a step.
-    Start {
-        /// Steps done before.
-        step: u64,
-        /// Steps in all.
-        steps: u64,
-        /// Bytes of memory of the training session.
-        memory: usize,
-    },
-    /// A step is done.
-    Step(StepRecord),
-    /// The test images are being answered: how many are.
-    Evaluating {
-        /// Done.
-        done: u64,
-        /// In all.
-        of: u64,
-    },
-    /// An epoch is done.
-    Epoch(&'a EpochRecord),
-}
-
-/// A step as it is shown.
-#[derive(Clone, Copy, Debug)]
-pub struct StepRecord {
-    /// Steps done in all.
-    pub step: u64,
-    /// The epoch, from 1.
-    pub epoch: u64,
-    /// Steps of this epoch done.
-    pub batch: u64,
-    /// Steps of an epoch.
-    pub batches: u64,
-    /// Mean loss of the epoch so far.
-    pub loss: f64,
-    /// Fraction answered right in the epoch so far.
-    pub accuracy: f64,
-    /// Images per second of the epoch so far.
-    pub images_per_s: f64,
-}
-
-/// The result of a run.
-#[derive(Clone, Debug)]
-pub struct TrainReport {
-    /// The last epoch.
-    pub last: EpochRecord,
-    /// The highest test accuracy of any epoch.
-    pub best_accuracy: f64,
-    /// Training images per second over the whole run (this process's part of it), evaluation apart.
-    pub images_per_s: f64,
-    /// Where the model was saved.
-    pub model: PathBuf,
-}
-
-/// Where a run stands, apart from its parameters; in a checkpoint's metadata.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Position {
-    step: u64,
-    steps_per_epoch: u64,
-    /// The fingerprints of training and test images.
-    data: [u64; 2],
-    best_accuracy: f64,
-    seconds: f64,
-    plateau: PlateauState,
-    /// Of the epoch under way.
-    tally: Tally,
-}
-
-const POSITION: &str = "striate.position";
+use striate_graph::{Graph, recompute};
 
 /// A run of training.
 pub struct Trainer {
@@ -440,13 +78,15 @@ impl Trainer {
             weight_decay: config.weight_decay,
             decay_all: true,
         };
-        let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, ..Default::default() };
+        let mixed = config.augment.mixes();
+        let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, mixed, ..Default::default() };
         let training = recompute(&training::classifier(&network, &how)?, config.recompute()?);
         let plan = config.plan(threads)?;
         let mut session = Session::new(Plan::new(&training, plan)?)?;
         session.set_seed(config.seed);
-        let by = [train.mean(), train.std()];
-        let evaluator = Evaluator::new(&network, test.clone(), by, plan)?;
+        let (input, _) = classifier_shape(&network)?;
+        let preprocess = train.preprocess([input[1], input[2]]);
+        let evaluator = Evaluator::new(&network, test.clone(), &preprocess, plan)?;
         let fingerprints = [train.fingerprint(), test.fingerprint()];
         Ok(Self {
             config,
@@ -470,12 +110,24 @@ impl Trainer {
     /// # Errors
     /// When the configuration cannot be read, or what it names is not on this machine.
     pub fn resume(folder: RunFolder, threads: usize) -> Result<Self, TrainError> {
+        let open = |source: &str| data::open_both(source, &mut Opening::default());
+        Self::resume_with(folder, threads, |source| Ok(open(source)?.map(Arc::new)))
+    }
+
+    /// The same, its data opened by `open`.
+    ///
+    /// # Errors
+    /// As of [`resume`](Self::resume).
+    pub fn resume_with(
+        folder: RunFolder,
+        threads: usize,
+        open: impl FnOnce(&str) -> Result<[Arc<Dataset>; 2], DataError>,
+    ) -> Result<Self, TrainError> {
         let config: TrainConfig = folder.config()?;
         config.check()?;
         let network = notation::parse(&config.notation)
             .map_err(|errors| TrainError::Notation { path: folder.path().into(), errors })?;
-        let open = |split| data::open(&config.data, split).map(Arc::new);
-        let data = [open(Split::Train)?, open(Split::Test)?];
+        let data = open(&config.data)?;
         Self::new(config, network, data, folder, threads)
     }
 
@@ -531,6 +183,10 @@ impl Trainer {
             let lr = self.rate.at(position.step);
             self.session.input(&image)?.copy_from_slice(&batch.images);
             self.session.input_u32(LABELS)?.copy_from_slice(&batch.labels);
+            if self.session.has_input(OTHER_LABELS) {
+                self.session.input_u32(OTHER_LABELS)?.copy_from_slice(&batch.other_labels);
+                self.session.input(MIX)?[0] = batch.mix;
+            }
             self.session.input(LEARNING_RATE)?[0] = lr as f32;
             if self.session.has_input(MOMENTUM) {
                 let momentum = self.rate.momentum_at(position.step).unwrap_or(self.config.momentum as f64);
@@ -651,6 +307,11 @@ impl Trainer {
         let options = LoaderOptions {
             augment: self.config.augment,
             input: Some([input[1], input[2]]),
+            fit: self.train.fit(),
+            // Room for the closest random crop that is worth its pixels, and for all that `resize` asks for.
+            scale: Scale::AtLeast(
+                (input[1].max(input[2]) * 5 / 2).max(self.config.augment.resize[1] as usize),
+            ),
             epochs: step / self.steps_per_epoch..epochs,
             first_batch: step % self.steps_per_epoch,
             ..LoaderOptions::training(batch, seed, epochs, mean, std)
@@ -661,76 +322,11 @@ impl Trainer {
     /// The model with these parameters.
     fn model(&self, parameters: &Parameters) -> Model {
         let (input, _) = classifier_shape(&self.network).expect("it has been trained");
-        let preprocess = Preprocess {
-            shape: input,
-            image: Some([self.train.shape()[1], self.train.shape()[2]]),
-            mean: self.train.mean().to_vec(),
-            std: self.train.std().to_vec(),
-            fit: self.train.fit(),
-        };
+        let preprocess = self.train.preprocess([input[1], input[2]]);
         let info = ModelInfo { classes: self.train.classes().to_vec(), preprocess };
         let graph = self.network.inference();
         let parameters = without_optimiser_state(&graph, parameters);
         Model { graph, parameters, info }
-    }
-
-    fn save(&self, position: &Position, parameters: &Parameters) -> Result<(), TrainError> {
-        let mut file = TensorFile::default();
-        let position = Position { plateau: self.rate.state(), ..position.clone() };
-        let text = serde_json::to_string(&position).expect("numbers can be written");
-        file.metadata.insert(POSITION.into(), text);
-        for (name, tensor) in &parameters.0 {
-            file.tensors.insert(name.clone(), to_file(tensor));
-        }
-        Ok(file.write(self.folder.checkpoint(Checkpoint::Latest))?)
-    }
-
-    /// Takes up the folder's last checkpoint, or initial parameters where there is none.
-    fn restore(&mut self) -> Result<Position, TrainError> {
-        let path = self.folder.checkpoint(Checkpoint::Latest);
-        if !path.exists() {
-            self.session.load(&Parameters::init(&self.training, self.config.seed))?;
-            self.folder.truncate_after(0)?;
-            let plateau = self.rate.state();
-            return Ok(Position {
-                step: 0,
-                steps_per_epoch: self.steps_per_epoch,
-                data: self.fingerprints,
-                best_accuracy: 0.0,
-                seconds: 0.0,
-                plateau,
-                tally: Tally::default(),
-            });
-        }
-        let file = TensorFile::read(&path)?;
-        let resume = |problem: String| TrainError::Resume { path: path.clone(), problem };
-        let text = file
-            .metadata
-            .get(POSITION)
-            .ok_or_else(|| resume("it does not say at which step it was".into()))?;
-        let position: Position = serde_json::from_str(text).map_err(|error| resume(error.to_string()))?;
-        if position.steps_per_epoch != self.steps_per_epoch {
-            let (was, is) = (position.steps_per_epoch, self.steps_per_epoch);
-            return Err(resume(format!(
-                "its epochs had {was} steps, now they have {is}; the data have changed"
-            )));
-        }
-        for ((part, was), is) in ["training", "test"].into_iter().zip(position.data).zip(self.fingerprints) {
-            if was != is {
-                return Err(resume(format!(
-                    "the {part} images are not those it has seen (fingerprint {is:016x}, then {was:016x})"
-                )));
-            }
-        }
-        if position.step > self.total {
-            let (step, total) = (position.step, self.total);
-            return Err(resume(format!("it is at step {step}, the run ends at step {total}")));
-        }
-        let parameters = from_file(file.tensors);
-        self.session.load(&parameters).map_err(|error| resume(error.to_string()))?;
-        self.rate.restore(position.plateau);
-        self.folder.truncate_after(position.step)?;
-        Ok(position)
     }
 }
 
@@ -750,29 +346,5 @@ fn check_data(network: &Graph, [train, test]: [&Dataset; 2]) -> Result<(), UseEr
     if train_classes != outputs {
         return Err(UseError::Classes { data: train_classes, network: outputs });
     }
-    check_images(train.shape(), input)
-}
-
-/// Time and images.
-#[derive(Clone, Copy, Debug, Default)]
-struct Clock {
-    images: usize,
-    time: Duration,
-    waited: Duration,
-}
-
-impl Clock {
-    fn add(&mut self, images: usize, time: Duration, waited: Duration) {
-        self.images += images;
-        self.time += time;
-        self.waited += waited;
-    }
-
-    fn images_per_s(&self) -> f64 {
-        self.images as f64 / self.time.as_secs_f64().max(1e-9)
-    }
-
-    fn input_share(&self) -> f64 {
-        self.waited.as_secs_f64() / self.time.as_secs_f64().max(1e-9)
-    }
+    check_images(train, input)
 }

@@ -89,6 +89,21 @@ fn threads_leave_no_trace() {
 }
 
 #[test]
+fn mixed_images_train_the_same_with_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = || TrainConfig {
+        augment: "flip,cutout=2,mixup=0.4,cutmix=1".parse().unwrap(),
+        label_smoothing: 0.1,
+        ..config()
+    };
+    let train = |threads: usize| {
+        let run = RunFolder::create(folder.path().join(threads.to_string()), &config()).unwrap();
+        bytes(&trainer(config(), run, threads).unwrap().run(&mut |_| {}).unwrap())
+    };
+    assert!(train(1) == train(2));
+}
+
+#[test]
 fn recomputation_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let kept = train(&folder.path().join("none"), 1);
@@ -199,7 +214,7 @@ fn changed(split: Split, count: usize, change: impl Fn(&mut DatasetParts)) -> Ar
         name: "bars".into(),
         split,
         shape: [1, 8, 8],
-        pixels: bars.pixels().to_vec(),
+        pixels: bars.images().unwrap().pixels().to_vec(),
         labels: bars.labels().to_vec(),
         classes: bars.classes().to_vec(),
         mean: bars.mean().to_vec(),
@@ -308,7 +323,8 @@ fn what_does_not_go_together_is_refused_at_once() {
 #[test]
 fn the_evaluator_refuses_what_the_network_does_not_score() {
     let new = |data: Arc<Dataset>| {
-        Evaluator::new(&network(), data, [&[0.2], &[0.3]], PlanOptions::new(8)).err().unwrap()
+        let preprocess = data.preprocess([8, 8]);
+        Evaluator::new(&network(), data, &preprocess, PlanOptions::new(8)).err().unwrap()
     };
     assert!(matches!(new(bars(Split::Test, 0)), UseError::Empty { part: "test" }));
     let fourth = changed(Split::Test, 50, |parts| {

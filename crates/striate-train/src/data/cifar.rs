@@ -153,6 +153,15 @@ impl Family {
             .try_into()
     }
 
+    /// An image of three interleaved channels as a record.
+    pub(super) fn record(&self, label: u8, image: &[u8]) -> Vec<u8> {
+        let mut record = vec![label; self.label_bytes];
+        for plane in 0..3 {
+            record.extend(image.iter().skip(plane).step_by(3));
+        }
+        record
+    }
+
     /// Appends the images and labels of a file.
     fn read(&self, path: &Path, pixels: &mut Vec<u8>, labels: &mut Vec<u32>) -> Result<(), Problem> {
         let record = self.label_bytes + 3 * PLANE;
@@ -303,7 +312,7 @@ mod tests {
         }
         let train = CIFAR10.from_dir(dir.path(), Split::Train).unwrap();
         assert_eq!((train.labels().len(), &train.labels()[..2]), (10, &[3, 9][..]));
-        assert_eq!(train.image(9)[..6], [1, 2, 3, 1, 2, 3]);
+        assert_eq!(train.images().unwrap().image(9)[..6], [1, 2, 3, 1, 2, 3]);
         assert_eq!(train.classes()[9], "truck");
         let text = CIFAR10.from_dir(dir.path(), Split::Test).unwrap_err().to_string();
         assert!(text.contains("lacks test_batch.bin"), "{text}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::idx::{self, Source};
-use super::{DataError, Dataset, Samples, Split};
+use super::{DataError, Dataset, Split};
 use crate::augment::Augment;
 use crate::image_file::Fit;
 
@@ -77,7 +77,7 @@ impl Family {
         let (mean, std) = (vec![self.mean], vec![self.std]);
         let data = Dataset::from_idx(self.name, split, images, &labels, classes, mean, std)?;
         Ok(match self.fit {
-            Some(fit) if data.shape() == [1, 28, 28] => data.with_fit(fit),
+            Some(fit) if data.shape() == Some([1, 28, 28]) => data.with_fit(fit),
             _ => data,
         })
     }
@@ -147,6 +147,7 @@ fn find_files(dir: &Path, splits: &[Split]) -> Result<Vec<[PathBuf; 2]>, DataErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Samples;
 
     #[cfg(feature = "mnist")]
     #[test]
@@ -174,10 +175,10 @@ mod tests {
     fn the_embedded_digits_are_mnist() {
         let train = embedded(Split::Train).unwrap();
         let test = embedded(Split::Test).unwrap();
-        assert_eq!((train.len(), test.len(), train.shape()), (60_000, 10_000, [1, 28, 28]));
+        assert_eq!((train.len(), test.len(), train.shape()), (60_000, 10_000, Some([1, 28, 28])));
         assert_eq!(train.labels()[..10], [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]);
         assert_eq!(test.labels()[..10], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
-        let (mean, std) = crate::data::statistics(train.pixels(), 1);
+        let (mean, std) = crate::data::statistics(train.images().unwrap().pixels(), 1);
         assert!((mean[0] - MNIST.mean).abs() < 5e-5 && (std[0] - MNIST.std).abs() < 5e-5, "{mean:?} {std:?}");
     }
 
@@ -200,7 +201,8 @@ mod tests {
         let path = named.to_str().unwrap();
         let expect = |source: &str, fit, augment| {
             let data = crate::data::open(source, Split::Test).unwrap();
-            assert_eq!((data.fit(), crate::data::augment(source)), (fit, augment), "{source}");
+            let used = data.preprocess([28, 28]).fit;
+            assert_eq!((used, crate::data::augment(source)), (fit, augment), "{source}");
         };
         expect(path, Fit::crop(28), Augment::NONE);
         expect(&format!("mnist:{path}"), Fit::Digit { ink: 20 }, Augment::DIGITS);
@@ -227,7 +229,7 @@ mod tests {
 
         write_idx(dir.path(), "t10k-labels-idx1-ubyte", &[1], &[3]);
         let test = from_dir(dir.path(), Split::Test).unwrap();
-        assert_eq!((test.classes().len(), test.len(), test.shape()), (4, 1, [1, 1, 2]));
+        assert_eq!((test.classes().len(), test.len(), test.shape()), (4, 1, Some([1, 1, 2])));
         assert_eq!((test.mean(), test.std()), (&[0.5][..], &[0.5][..]));
 
         write_idx(dir.path(), "t10k-labels-idx1-ubyte", &[1], &[10]);
