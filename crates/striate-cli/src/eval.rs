@@ -6,7 +6,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use striate::prelude::*;
 use striate::train::evaluate::{UseError, classifier_shape};
@@ -14,20 +13,23 @@ use striate::train::evaluate::{UseError, classifier_shape};
 use crate::failure::Result;
 use crate::network::open_model;
 use crate::options::{Format, Looks, Machine, Preparation, positive, write_json};
+use crate::sources::{self, Reading};
 use crate::text::{duration, percent, thousands};
 
 /// Measure a model on labelled images it has not learned from.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = after_help())]
 pub(crate) struct Eval {
     /// The model: a .safetensors file that `striate train` or `striate import` made
     model: PathBuf,
-    /// The labelled images, of which the test part is used: mnist, mnist:DIR, fashion-mnist:DIR, or a folder of IDX files
-    #[arg(long, value_name = "NAME|DIR", default_value = "mnist")]
+    /// The labelled images, of which the test part is used: a name, a folder, a list or shards, see below
+    #[arg(long, value_name = "SOURCE", default_value = "mnist")]
     data: String,
     /// Images that are computed together
     #[arg(long, value_name = "B", default_value = "256", value_parser = positive)]
     batch: usize,
+    #[command(flatten)]
+    reading: Reading,
     #[command(flatten)]
     preparation: Preparation,
     #[command(flatten)]
@@ -40,6 +42,10 @@ const EXAMPLES: &str = "\
 Examples:
   striate eval runs/lenet5-mnist-1/model.safetensors
   striate eval model.safetensors --data ~/my-images --format json";
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", sources::help())
+}
 
 /// The result, as programs read it; fractions from 0 to 1.
 #[derive(Serialize)]
@@ -55,7 +61,7 @@ impl Eval {
     pub(crate) fn run(self, format: Format) -> Result<()> {
         let mut model = open_model(&self.model)?;
         self.preparation.apply(&mut model)?;
-        let data = Arc::new(data::open(&self.data, Split::Test)?);
+        let data = self.reading.part(&self.data, Split::Test)?;
         let (_, classes) = classifier_shape(&model.graph)?;
         if data.classes().len() != classes {
             return Err(UseError::Classes { data: data.classes().len(), network: classes }.into());

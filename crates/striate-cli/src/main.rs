@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod data;
 mod eval;
 mod export;
 mod failure;
@@ -16,6 +17,7 @@ mod plan;
 mod predict;
 mod progress;
 mod run;
+mod sources;
 mod summary;
 mod table;
 mod text;
@@ -54,6 +56,7 @@ enum Verb {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    Data(data::Data),
     Import(import::Import),
     Export(export::Export),
     Plan(plan::PlanArgs),
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Verb::Train(train) => train.run(output.format),
         Verb::Eval(eval) => eval.run(output.format),
         Verb::Predict(predict) => predict.run(output.format),
+        Verb::Data(data) => data.run(output.format),
         Verb::Import(import) => import.run(output.format),
         Verb::Export(export) => export.run(output.format),
         Verb::Plan(plan) => plan.run(output.format),

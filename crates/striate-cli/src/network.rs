@@ -97,12 +97,15 @@ impl NetworkArgs {
     }
 
     /// The network for the images of a data set. A network of the zoo keeps its own height and width where the images fit
-    /// inside (they get a margin) or have no size of their own (they are brought to it), and otherwise takes theirs.
-    pub(crate) fn build_for(&self, data: &Dataset) -> Result<Graph> {
+    /// inside (they get a margin) or have no size of their own (they are brought to it), and otherwise takes theirs;
+    /// unless `input` says which it shall have.
+    pub(crate) fn build_for(&self, data: &Dataset, input: Option<[usize; 3]>) -> Result<Graph> {
         let channels = data.channels();
-        let mut wish = Wish { input: data.shape(), classes: Some(data.classes().len()), auxiliary: true };
+        let mut wish =
+            Wish { input: input.or(data.shape()), classes: Some(data.classes().len()), auxiliary: true };
         if let Source::Zoo(name) = self.source()?
             && let Some(entry) = zoo::find(name)
+            && input.is_none()
         {
             let own @ [own_channels, h, w] = entry.input;
             match data.size() {

@@ -10,7 +10,7 @@ use striate::prelude::*;
 use crate::failure::{Failure, Result};
 use crate::network::open_model;
 use crate::options::{Format, Looks, Machine, Preparation, positive, write_json};
-use crate::text::percent;
+use crate::text::{bar, percent};
 
 /// Ask a model what pictures show.
 ///
@@ -113,25 +113,5 @@ impl Predict {
             writeln!(out, "  {name}  {:>8}{bar}", percent(*probability as f64))?;
         }
         Ok(())
-    }
-}
-
-/// A bar of `part` of `width` characters, in eighths of one.
-fn bar(part: f32, width: usize) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (part.clamp(0.0, 1.0) * 8.0 * width as f32).round() as usize;
-    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_are_as_long_as_they_mean() {
-        assert_eq!(bar(1.0, 4), "████");
-        assert_eq!(bar(0.0, 4), "");
-        assert_eq!(bar(0.53, 4), "██▏");
-        assert_eq!(bar(f32::NAN, 4), "");
     }
 }

@@ -75,6 +75,13 @@ pub(crate) fn shape(dims: &[usize]) -> String {
     dims.join("×")
 }
 
+/// A bar of `part` of `width` characters, in eighths of one.
+pub(crate) fn bar(part: f32, width: usize) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (part.clamp(0.0, 1.0) * 8.0 * width as f32).round() as usize;
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +97,13 @@ mod tests {
         );
         assert_eq!(plural(1, "epoch") + &plural(10, "class"), "1 epoch10 classes");
         assert_eq!((percent(0.99214), shape(&[3, 224, 224])), ("99.21 %".into(), "3×224×224".into()));
+    }
+
+    #[test]
+    fn bars_are_as_long_as_they_mean() {
+        assert_eq!(bar(1.0, 4), "████");
+        assert_eq!(bar(0.0, 4), "");
+        assert_eq!(bar(0.53, 4), "██▏");
+        assert_eq!(bar(f32::NAN, 4), "");
     }
 }

@@ -7,7 +7,6 @@ use serde_json::Value as Json;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use striate::prelude::*;
 use striate::train::run_folder::RunError;
@@ -16,8 +15,9 @@ use striate::train::trainer::TrainError;
 
 use crate::failure::{Failure, Result};
 use crate::network::NetworkArgs;
-use crate::options::{Format, Machine, Memory, positive, write_json};
+use crate::options::{Format, Machine, Memory, chw, positive, write_json};
 use crate::progress::Progress;
+use crate::sources::{self, Reading};
 use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
 
 /// Train a network on labelled images.
@@ -35,6 +35,11 @@ pub(crate) struct Train {
     machine: Machine,
     #[command(flatten)]
     memory: Memory,
+    #[command(flatten)]
+    reading: Reading,
+    /// Dimensions of the network's input, such as 3x64x64 [default: the network's own, or those of the images]
+    #[arg(long, value_name = "CxHxW", value_parser = chw, help_heading = "Pictures")]
+    input: Option<[usize; 3]>,
     /// The run's folder [default: runs/NETWORK-DATA-N with the first free number N]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     run: Option<PathBuf>,
@@ -47,18 +52,10 @@ const EXAMPLES: &str = "\
 Examples:
   striate train lenet5
   striate train resnet20-cifar --data mnist --epochs 3 --batch 64
+  striate train resnet18 --data photos --augment flip,rrc=0.3 --batch 32 --lr 0.02
   striate train lenet5 --data ~/my-images --schedule warmup:1+cosine --lr 0.1 --run runs/mine
   striate train --notation 'conv5-8 - relu - maxpool - FC-10 - softmax' --epochs 1
   striate train --resume --run runs/mine
-
-Data:
-  mnist                     built in
-  mnist:DIR                 the files of such a data set in a folder
-  fashion-mnist:DIR
-  cifar10:DIR, cifar100:DIR the official binary files
-  DIR                       any images in four IDX files: train-images-idx3-ubyte,
-                            train-labels-idx1-ubyte, t10k-images-idx3-ubyte,
-                            t10k-labels-idx1-ubyte, each also with .gz
 
 Schedules (spans: 30ep epochs, 500it iterations):
   constant
@@ -70,21 +67,21 @@ Schedules (spans: 30ep epochs, 500it iterations):
                             goal=max the test accuracy no longer rises
   warmup:5ep+RULE           a linear rise before any of them but onecycle";
 
-/// Examples, data, schedules, and every change of images.
+/// Examples, schedules, every change of images, and what can be learned from.
 fn after_help() -> String {
     let mut text = format!("{EXAMPLES}\n\nChanges of images (--augment), a list such as crop=4,flip:");
     for (word, help) in Augment::vocabulary() {
         text.push_str(&format!("\n  {word:<24}  {help}"));
     }
-    text
+    format!("{text}\n\n{}", sources::help())
 }
 
 /// How it is trained: what a run's result depends on besides network and data.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Recipe")]
 struct Recipe {
-    /// The labelled images: a name or a folder, see below [default: mnist]
-    #[arg(long, value_name = "NAME|DIR")]
+    /// The labelled images: a name, a folder, a list or shards, see below [default: mnist]
+    #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
     #[arg(long, value_name = "E", value_parser = clap::value_parser!(u64).range(1..))]
     #[arg(help = with_default("Passes over the training images", |c| c.epochs.to_string()))]
@@ -242,9 +239,9 @@ impl Train {
             return Err(Failure::usage("no network is named").advise(next));
         }
         let source = self.recipe.data.as_deref().unwrap_or("mnist");
-        let data = open(source)?;
+        let data = self.reading.both(source)?;
         let [train, _] = &data;
-        let network = self.network.build_for(train)?;
+        let network = self.network.build_for(train, self.input)?;
         let mut config = TrainConfig::new(&network, source)?;
         self.recipe.apply(&mut config);
         self.compute_as_asked(&mut config);
@@ -292,14 +289,15 @@ impl Train {
             RunError::NoRun(_) => Failure::from(error).advise("without --resume a new run is made there"),
             error => error.into(),
         })?;
-        let trainer = Trainer::resume(folder, self.machine.threads())?;
+        let trainer =
+            Trainer::resume_with(folder, self.machine.threads(), |source| self.reading.again(source))?;
         let config = trainer.config();
         let mut asked = config.clone();
         self.recipe.apply(&mut asked);
         self.compute_as_asked(&mut asked);
         if self.network.is_given() {
             let [train, _] = trainer.data();
-            let named = self.network.build_for(train)?;
+            let named = self.network.build_for(train, self.input)?;
             asked.notation = notation::print(&named)?;
             if asked.notation != config.notation {
                 asked.network = self.network.net.clone().unwrap_or(named.name);
@@ -308,12 +306,6 @@ impl Train {
         refuse_changes(config, &asked, path)?;
         Ok(trainer)
     }
-}
-
-/// Both parts of a data set.
-fn open(source: &str) -> Result<[Arc<Dataset>; 2]> {
-    let open = |split| data::open(source, split).map(Arc::new);
-    Ok([open(Split::Train)?, open(Split::Test)?])
 }
 
 /// Names every option that differs from the run's configuration.

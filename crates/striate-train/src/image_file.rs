@@ -1,4 +1,4 @@
-//! Pictures from PNG and JPEG files, brought to a network's input.
+//! Pictures from PNG, JPEG, WebP and BMP files, brought to a network's input.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -11,6 +11,7 @@ use striate_interop::sniff;
 use thiserror::Error;
 
 use crate::augment::{Augment, Pipeline, PipelineError};
+use crate::data::Scale;
 use crate::frame::{Frame, FrameError};
 use crate::picture::Picture;
 use crate::resample::{self, Filter};
@@ -92,7 +93,7 @@ pub enum Problem {
     #[error("not a regular file")]
     NotAFile,
     /// Another kind of file.
-    #[error("not a picture that can be read: it is {}; PNG and JPEG can", found.unwrap_or("of an unknown kind"))]
+    #[error("not a picture that can be read: it is {}; PNG, JPEG, WebP and BMP can", found.unwrap_or("of an unknown kind"))]
     Kind {
         /// What it is, if that can be told.
         found: Option<&'static str>,
@@ -100,8 +101,8 @@ pub enum Problem {
     /// The file is damaged.
     #[error("damaged: {0}")]
     Damaged(#[source] ImageError),
-    /// A JPEG file without its end.
-    #[error("damaged: the JPEG file ends before its picture does; it was cut off")]
+    /// A JPEG or WebP file without its end.
+    #[error("damaged: the file ends before its picture does; it was cut off")]
     Cut,
     /// A picture larger than anyone needs.
     #[error("too large: a side may have {MAX_SIDE} pixels, the whole {} MiB", MAX_BYTES >> 20)]
@@ -217,7 +218,8 @@ impl Fit {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
+/// The bytes of a regular file, at most [`MAX_BYTES`].
+pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
     let file = File::open(path).map_err(Problem::Read)?;
     let meta = file.metadata().map_err(Problem::Read)?;
     if !meta.is_file() {
@@ -231,15 +233,25 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
+/// First bytes and what kind of picture they begin.
+const KINDS: [(&[u8], &str); 3] = [(JPEG, "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP")];
+const JPEG: &[u8] = b"\xff\xd8\xff";
+
+/// What kind of picture the bytes of a file begin as, if it is one that can be read.
+pub(crate) fn kind(bytes: &[u8]) -> Option<&'static str> {
+    let webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
+    let known = KINDS.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, kind)| *kind);
+    known.or(webp.then_some("WebP"))
+}
+
 /// The picture upright, of 8 bits, without transparency.
-fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
-    const JPEG: &[u8] = b"\xff\xd8\xff";
-    if !bytes.starts_with(JPEG) && !bytes.starts_with(b"\x89PNG") {
+pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
+    if kind(bytes).is_none() {
         let found =
             if bytes.is_empty() { Some("empty") } else { sniff::content(&bytes[..bytes.len().min(16)]) };
         return Err(Problem::Kind { found });
     }
-    if bytes.starts_with(JPEG) && !jpeg_ends(bytes) {
+    if bytes.starts_with(JPEG) && !jpeg_ends(bytes) || bytes.starts_with(b"RIFF") && !riff_ends(bytes) {
         return Err(Problem::Cut);
     }
     let mut limits = image::Limits::default();
@@ -268,11 +280,59 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
     })
 }
 
+/// A half, a quarter or an eighth of a picture of 8 bits, as `scale` allows: each pixel the mean of those it stands for.
+pub(crate) fn reduced(picture: DynamicImage, scale: Scale) -> DynamicImage {
+    let Scale::AtLeast(least) = scale else { return picture };
+    let short = picture.width().min(picture.height()) as usize;
+    let Some(factor) = [8, 4, 2].into_iter().find(|factor| short / factor >= least.max(1)) else {
+        return picture;
+    };
+    match picture {
+        DynamicImage::ImageLuma8(grey) => {
+            let (size, levels) = boxes::<1>(grey.width() as usize, grey.as_raw(), factor);
+            GrayImage::from_raw(size[0], size[1], levels)
+                .map_or_else(DynamicImage::default, DynamicImage::from)
+        }
+        picture => {
+            let picture = picture.into_rgb8();
+            let (size, levels) = boxes::<3>(picture.width() as usize, picture.as_raw(), factor);
+            RgbImage::from_raw(size[0], size[1], levels)
+                .map_or_else(DynamicImage::default, DynamicImage::from)
+        }
+    }
+}
+
+/// Width, height and pixels where `factor` by `factor` pixels are one; what is left at the right and below is cut off.
+fn boxes<const CHANNELS: usize>(width: usize, pixels: &[u8], factor: usize) -> ([u32; 2], Vec<u8>) {
+    let (to, rows) = (width / factor, pixels.len() / (width * CHANNELS) / factor);
+    let (mut levels, mut sums) = (Vec::with_capacity(to * rows * CHANNELS), vec![[0u32; CHANNELS]; to]);
+    let shift = 2 * factor.trailing_zeros();
+    for block in pixels.chunks_exact(factor * width * CHANNELS) {
+        sums.fill([0; CHANNELS]);
+        for row in block.chunks_exact(width * CHANNELS) {
+            for (sum, group) in sums.iter_mut().zip(row.as_chunks::<CHANNELS>().0.chunks_exact(factor)) {
+                for pixel in group {
+                    sum.iter_mut().zip(pixel).for_each(|(sum, level)| *sum += u32::from(*level));
+                }
+            }
+        }
+        let half = 1 << (shift - 1);
+        levels.extend(sums.as_flattened().iter().map(|sum| ((sum + half) >> shift) as u8));
+    }
+    ([to as u32, rows as u32], levels)
+}
+
 /// Whether the last scan of a JPEG file is followed by the end of the picture. Decoders make up what is missing,
 /// which a network would take for part of the picture.
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let last = |marker: u8| bytes.array_windows().rposition(|pair| *pair == [0xff, marker]);
     last(0xd9) > last(0xda)
+}
+
+/// Whether a RIFF file has as many bytes as it says.
+fn riff_ends(bytes: &[u8]) -> bool {
+    let size = bytes.get(4..8).and_then(|size| size.try_into().ok()).map_or(u32::MAX, u32::from_le_bytes);
+    bytes.len() as u64 >= 8 + u64::from(size)
 }
 
 fn over_white(picture: &DynamicImage) -> DynamicImage {
@@ -538,8 +598,8 @@ mod tests {
     fn other_files_are_named() {
         let decode = |bytes: &[u8]| crop_to([1, 1, 1], 1).decode(bytes).unwrap_err().to_string();
         for (bytes, expected) in [
-            (&b"GIF89a and so on"[..], "it is a GIF image; PNG and JPEG can"),
-            (b"RIFF____WEBP", "it is a RIFF file (WebP"),
+            (&b"GIF89a and so on"[..], "it is a GIF image; PNG, JPEG, WebP and BMP can"),
+            (b"RIFF____WAVE", "it is a RIFF file (WebP"),
             (b"%PDF-1.7", "a PDF document"),
             (b"hello, I am a text", "it is text"),
             (b"", "it is empty"),
@@ -578,9 +638,34 @@ mod tests {
     }
 
     #[test]
+    fn pictures_are_reduced_by_whole_factors() {
+        let picture = RgbImage::from_fn(67, 35, |x, y| Rgb([(x * 3) as u8, (y * 7) as u8, (x ^ y) as u8]));
+        let size = |least| {
+            let small = reduced(picture.clone().into(), Scale::AtLeast(least));
+            [small.width(), small.height()]
+        };
+        assert_eq!(
+            [4, 5, 8, 9, 17, 18, 99].map(size),
+            [[8, 4], [16, 8], [16, 8], [33, 17], [33, 17], [67, 35], [67, 35]]
+        );
+        assert_eq!(size(0), [8, 4]);
+        let half = reduced(picture.clone().into(), Scale::AtLeast(10)).into_rgb8();
+        let mean = |x: u32, y: u32, channel: usize| {
+            let of = |dx, dy| u32::from(picture.get_pixel(2 * x + dx, 2 * y + dy).0[channel]);
+            ((of(0, 0) + of(1, 0) + of(0, 1) + of(1, 1) + 2) / 4) as u8
+        };
+        assert!(half.enumerate_pixels().all(|(x, y, pixel)| (0..3).all(|c| pixel.0[c] == mean(x, y, c))));
+        let grey = reduced(ramp(16, 16).into(), Scale::AtLeast(8)).into_luma8();
+        assert_eq!(grey.get_pixel(0, 0).0, [(0 + 10 + 1 + 11 + 2) / 4]);
+        assert_eq!(reduced(picture.clone().into(), Scale::Full).into_rgb8(), picture);
+    }
+
+    #[test]
     fn every_truncation_is_an_error() {
         let picture = RgbImage::from_fn(24, 24, |x, y| Rgb([(x * 7) as u8, (y * 9) as u8, (x * y) as u8]));
-        for (format, slack) in [(ImageFormat::Png, 12), (ImageFormat::Jpeg, 0)] {
+        let formats =
+            [(ImageFormat::Png, 12), (ImageFormat::Jpeg, 0), (ImageFormat::WebP, 0), (ImageFormat::Bmp, 0)];
+        for (format, slack) in formats {
             let whole = encode(picture.clone(), format);
             crop_to([3, 24, 24], 24).decode(&whole).unwrap();
             // A PNG file that lacks nothing but its end mark has its whole picture.

@@ -11,7 +11,7 @@ pub use crate::config::{ConfigError, TrainConfig};
 pub use error::TrainError;
 pub use record::{EpochRecord, Event, StepRecord, TrainReport};
 
-use crate::data::{self, Dataset, Samples, Split};
+use crate::data::{self, DataError, Dataset, Opening, Samples, Scale};
 use crate::evaluate::{Evaluator, UseError, check_images, classifier_shape, image_name};
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
@@ -110,12 +110,24 @@ impl Trainer {
     /// # Errors
     /// When the configuration cannot be read, or what it names is not on this machine.
     pub fn resume(folder: RunFolder, threads: usize) -> Result<Self, TrainError> {
+        let open = |source: &str| data::open_both(source, &mut Opening::default());
+        Self::resume_with(folder, threads, |source| Ok(open(source)?.map(Arc::new)))
+    }
+
+    /// The same, its data opened by `open`.
+    ///
+    /// # Errors
+    /// As of [`resume`](Self::resume).
+    pub fn resume_with(
+        folder: RunFolder,
+        threads: usize,
+        open: impl FnOnce(&str) -> Result<[Arc<Dataset>; 2], DataError>,
+    ) -> Result<Self, TrainError> {
         let config: TrainConfig = folder.config()?;
         config.check()?;
         let network = notation::parse(&config.notation)
             .map_err(|errors| TrainError::Notation { path: folder.path().into(), errors })?;
-        let open = |split| data::open(&config.data, split).map(Arc::new);
-        let data = [open(Split::Train)?, open(Split::Test)?];
+        let data = open(&config.data)?;
         Self::new(config, network, data, folder, threads)
     }
 
@@ -296,6 +308,7 @@ impl Trainer {
             augment: self.config.augment,
             input: Some([input[1], input[2]]),
             fit: self.train.fit(),
+            scale: Scale::AtLeast(input[1].max(input[2]) * 5 / 2),
             epochs: step / self.steps_per_epoch..epochs,
             first_batch: step % self.steps_per_epoch,
             ..LoaderOptions::training(batch, seed, epochs, mean, std)

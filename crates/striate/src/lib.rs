@@ -9,11 +9,13 @@
 //! | [`zoo`] | the classic networks |
 //! | [`engine`] | plans and sessions: running networks |
 //! | [`train`] | data sets, the training loop, models |
+//! | [`draw`] | charts, sheets of images, matrices |
 //! | [`interop`] | model files |
 //! | [`kernels`] | convolution and its relatives on slices |
 
 #![forbid(unsafe_code)]
 
+pub use striate_draw as draw;
 pub use striate_engine as engine;
 pub use striate_graph as graph;
 pub use striate_interop as interop;

@@ -153,6 +153,15 @@ impl Family {
             .try_into()
     }
 
+    /// An image of three interleaved channels as a record.
+    pub(super) fn record(&self, label: u8, image: &[u8]) -> Vec<u8> {
+        let mut record = vec![label; self.label_bytes];
+        for plane in 0..3 {
+            record.extend(image.iter().skip(plane).step_by(3));
+        }
+        record
+    }
+
     /// Appends the images and labels of a file.
     fn read(&self, path: &Path, pixels: &mut Vec<u8>, labels: &mut Vec<u32>) -> Result<(), Problem> {
         let record = self.label_bytes + 3 * PLANE;

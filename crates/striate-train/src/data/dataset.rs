@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use striate_kernels::rng::{Purpose, Rng};
 
+use super::pictures::Survey;
 use super::{DataError, idx};
 use crate::image_file::{Fit, Preprocess};
 use crate::picture::Picture;
@@ -57,6 +58,11 @@ pub trait Samples: Send + Sync {
         scale: Scale,
         scratch: &'a mut Vec<u8>,
     ) -> Result<Picture<'a>, DataError>;
+
+    /// The bytes of the file of sample `id < len()`, where it has one.
+    fn file(&self, _id: usize) -> Result<Option<Vec<u8>>, DataError> {
+        Ok(None)
+    }
 
     /// What sample `id < len()` is called: its file, where it has one.
     fn title(&self, id: usize) -> String {
@@ -114,6 +120,7 @@ pub struct Dataset {
     fit: Option<Fit>,
     /// What is known of the contents of pictures that are not in memory.
     contents: u64,
+    survey: Option<Arc<Survey>>,
 }
 
 /// The fields of a [`Dataset`] in memory under construction.
@@ -147,7 +154,8 @@ impl TryFrom<DatasetParts> for Dataset {
             return Err(DataError::Shape { name, pixels: pixels.len(), labels: labels.len(), shape });
         }
         let store = Store::Images(Images { shape, pixels });
-        Self { name, split, store, labels, classes, mean, std, fit: None, contents: 0 }.checked()
+        Self { name, split, store, labels, classes, mean, std, fit: None, contents: 0, survey: None }
+            .checked()
     }
 }
 
@@ -177,7 +185,7 @@ impl Dataset {
         let SourceParts { name, split, classes, mean, std, contents } = parts;
         let labels = (0..samples.len()).map(|id| samples.label(id)).collect();
         let store = Store::Source(samples);
-        Self { name, split, store, labels, classes, mean, std, fit: None, contents }.checked()
+        Self { name, split, store, labels, classes, mean, std, fit: None, contents, survey: None }.checked()
     }
 
     fn checked(self) -> Result<Self, DataError> {
@@ -265,6 +273,16 @@ impl Dataset {
         Self { fit: Some(fit), ..self }
     }
 
+    /// What was found when it was opened, where its pictures are files: those of both parts.
+    pub fn survey(&self) -> Option<&Survey> {
+        self.survey.as_deref()
+    }
+
+    /// The same with what was found when it was opened.
+    pub fn with_survey(self, survey: Arc<Survey>) -> Self {
+        Self { survey: Some(survey), ..self }
+    }
+
     /// How pictures become the inputs of a network that sees images of `input` (height, width): those of this data set as
     /// they are where they have a size of their own.
     pub fn preprocess(&self, input: [usize; 2]) -> Preprocess {
@@ -336,6 +354,13 @@ impl Samples for Dataset {
         }
     }
 
+    fn file(&self, id: usize) -> Result<Option<Vec<u8>>, DataError> {
+        match &self.store {
+            Store::Images(_) => Ok(None),
+            Store::Source(samples) => samples.file(id),
+        }
+    }
+
     fn title(&self, id: usize) -> String {
         match &self.store {
             Store::Images(_) => format!("sample {id}"),
@@ -349,13 +374,13 @@ impl Samples for Dataset {
 }
 
 /// FNV-1a over words, turned after each so that high bits reach low ones.
-fn hash(words: impl Iterator<Item = u64>) -> u64 {
+pub(super) fn hash(words: impl Iterator<Item = u64>) -> u64 {
     words
         .fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(29))
 }
 
 /// [`hash`] of four interleaved streams of words, whose multiplications overlap.
-fn hash_bytes(bytes: &[u8]) -> u64 {
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut lanes = [1, 2, 3, 4].map(|lane| hash([lane].into_iter()));
     let (blocks, rest) = bytes.as_chunks::<32>();
     let mut last = [0; 32];

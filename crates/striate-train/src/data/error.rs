@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{cifar, idx};
+use super::{cifar, idx, pictures, sheets, source};
 
 /// What can be wrong with a data set or the way it was asked for.
 #[derive(Debug, Error)]
@@ -15,19 +15,34 @@ pub enum DataError {
     /// A file of CIFAR.
     #[error(transparent)]
     Cifar(#[from] cifar::CifarError),
+    /// A sheet of CIFAR.
+    #[error(transparent)]
+    Sheet(#[from] sheets::SheetError),
+    /// Pictures in files.
+    #[error(transparent)]
+    Pictures(#[from] pictures::PicturesError),
     /// A name that is neither a data set nor a folder.
     #[error(
-        "no data set or folder '{asked}'{}; known are mnist, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, cifar100:DIR and a folder of IDX files",
-        nearest.map(|name| format!(", did you mean {name}?")).unwrap_or_default()
+        "no data set or folder '{asked}'{}; known are {} and a folder of pictures or of IDX files",
+        nearest.as_ref().map(|name| format!(", did you mean {name}?")).unwrap_or_default(),
+        source::SCHEMES.map(|scheme| scheme.form).join(", ")
     )]
     Unknown {
         /// What was asked for.
         asked: String,
-        /// The known name closest to it.
-        nearest: Option<&'static str>,
+        /// The known name, or that of the file or folder beside it, closest to it.
+        nearest: Option<String>,
+    },
+    /// Options behind `?` that cannot be.
+    #[error("{asked}: {what}; options are {}", source::OPTIONS.map(|(form, _)| form).join(", "))]
+    Options {
+        /// The data set with its options.
+        asked: String,
+        /// What is wrong with them.
+        what: String,
     },
     /// A data set that is not inside the program.
-    #[error("{name} is not built in; give the folder of its files as {name}:DIR")]
+    #[error("{name} is not built in; say where it is as {name}:DIR")]
     NotEmbedded {
         /// Its name.
         name: &'static str,

@@ -1,89 +1,74 @@
 //! Labelled images: what a data set is, where it comes from, and how part of it is held out.
 
 pub mod cifar;
+pub mod convert;
 mod dataset;
 mod error;
 pub mod idx;
+pub mod info;
 pub mod mnist;
+pub mod pictures;
+pub mod preview;
+pub mod sheets;
+pub mod source;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 pub use self::dataset::{
     Dataset, DatasetParts, Images, Samples, Scale, SourceParts, Split, hold_out, statistics,
 };
 pub use self::error::DataError;
-use crate::augment::Augment;
-use crate::text;
+pub use self::source::augment;
 
-/// A data set with a name.
-#[derive(Clone, Copy)]
-enum Named {
-    Mnist(&'static mnist::Family),
-    Cifar(&'static cifar::Family),
+/// How a data set is opened, besides what its source says.
+pub struct Opening<'a> {
+    /// Refuses a data set of which a picture cannot be used, instead of leaving the picture out.
+    pub strict: bool,
+    /// The most bytes of decoded pictures that a part keeps in memory.
+    pub cache: u64,
+    /// A folder for what is found out about pictures whose own folder cannot be written.
+    pub cache_folder: Option<PathBuf>,
+    /// Hears how many of the pictures that nobody has looked into before are done, and how many they are.
+    pub progress: Box<dyn FnMut(u64, u64) + 'a>,
 }
 
-impl Named {
-    fn all() -> impl Iterator<Item = Self> {
-        mnist::FAMILIES.map(Self::Mnist).into_iter().chain(cifar::FAMILIES.map(Self::Cifar))
-    }
+impl Opening<'_> {
+    /// The bytes of decoded pictures that a part keeps in memory, unless told otherwise.
+    pub const CACHE: u64 = 1 << 30;
+}
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Mnist(family) => family.name,
-            Self::Cifar(family) => family.name,
-        }
-    }
-
-    fn augment(self) -> Augment {
-        match self {
-            Self::Mnist(family) => family.augment,
-            Self::Cifar(_) => cifar::AUGMENT,
-        }
-    }
-
-    fn is_embedded(self) -> bool {
-        matches!(self, Self::Mnist(family) if family.is_embedded())
-    }
-
-    fn from_dir(self, dir: &str, split: Split) -> Result<Dataset, DataError> {
-        match self {
-            Self::Mnist(family) => family.from_dir(dir, split),
-            Self::Cifar(family) => family.from_dir(dir, split),
-        }
+impl Default for Opening<'_> {
+    fn default() -> Self {
+        Self { strict: false, cache: Self::CACHE, cache_folder: None, progress: Box::new(|_, _| {}) }
     }
 }
 
-/// Name and folder in `source`, and the data set of that name.
-fn parse(source: &str) -> (&str, Option<&str>, Option<Named>) {
-    let (name, dir) = source.split_once(':').map_or((source, None), |(name, dir)| (name, Some(dir)));
-    (name, dir, Named::all().find(|named| named.name() == name))
-}
-
-/// The random changes that leave the images of `source`, as [`open`] takes it, what they are; none where nothing is
-/// known of them, as in a folder, whatever it is called.
-pub fn augment(source: &str) -> Augment {
-    match parse(source) {
-        (_, Some(_), Some(named)) => named.augment(),
-        (_, None, Some(named)) if named.is_embedded() => named.augment(),
-        _ => Augment::NONE,
-    }
-}
-
-/// The data set `source`: `mnist` (built in), `mnist:DIR`, `fashion-mnist:DIR`, `cifar10:DIR` or `cifar100:DIR`, or a
-/// folder of IDX files.
+/// The data set `source`: a scheme and a place ([`source::SCHEMES`]) or a place alone, and options behind `?`
+/// ([`source::OPTIONS`]): `mnist`, `cifar10:DIR`, `folder:photos?val=0.1`, `list.csv`.
+///
+/// # Errors
+/// When there is no such thing or it is damaged. Pictures in files that cannot be used are left out and noted
+/// ([`Dataset::survey`]).
 pub fn open(source: &str, split: Split) -> Result<Dataset, DataError> {
-    let (name, dir, named) = parse(source);
-    match (named, dir) {
-        (Some(named), Some(dir)) => named.from_dir(dir, split),
-        #[cfg(feature = "mnist")]
-        (Some(named), None) if named.is_embedded() => mnist::embedded(split),
-        _ if Path::new(source).is_dir() => mnist::from_dir(source, split),
-        (Some(named), None) => Err(DataError::NotEmbedded { name: named.name() }),
-        (None, _) => {
-            let nearest = text::nearest(name, Named::all().map(Named::name));
-            Err(DataError::Unknown { asked: source.into(), nearest })
-        }
-    }
+    open_with(source, split, &mut Opening::default())
+}
+
+/// The same, opened as `opening` says.
+///
+/// # Errors
+/// As of [`open`].
+pub fn open_with(source: &str, split: Split, opening: &mut Opening) -> Result<Dataset, DataError> {
+    Ok(source::open(source, &[split], opening)?.swap_remove(0))
+}
+
+/// Both parts, what is to learn from and what is to test on, looked into once.
+///
+/// # Errors
+/// As of [`open`].
+pub fn open_both(source: &str, opening: &mut Opening) -> Result<[Dataset; 2], DataError> {
+    let mut parts = source::open(source, &[Split::Train, Split::Test], opening)?;
+    let test = parts.swap_remove(1);
+    Ok([parts.swap_remove(0), test])
 }
 
 #[cfg(test)]
