@@ -711,7 +711,8 @@ mod tests {
                 assert!((0.5..=1.0).contains(&batch.mix));
                 let mut classes: Vec<u32> = batch.ids.iter().map(|id| id % 10).collect();
                 let mut labels = batch.labels.clone();
-                (classes.sort_unstable(), labels.sort_unstable());
+                classes.sort_unstable();
+                labels.sort_unstable();
                 assert_eq!(labels, classes);
             }
             seen
