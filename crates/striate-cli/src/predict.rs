@@ -14,14 +14,14 @@ use crate::text::{bar, percent};
 
 /// Ask a model what pictures show.
 ///
-/// PNG and JPEG files of any size are brought to the model's input as its training images were. A picture that cannot
+/// PNG, JPEG, WebP and BMP files of any size are brought to the model's input as its training images were. A picture that cannot
 /// be read is told on standard error; the others are answered all the same, and the exit code is 1.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Predict {
     /// The model: a .safetensors file that `striate train` or `striate import` made
     model: PathBuf,
-    /// The pictures: PNG or JPEG
+    /// The pictures: PNG, JPEG, WebP or BMP
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Classes to show for each picture, the most probable first

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
 use striate::prelude::*;
 use striate::train::data::source::{OPTIONS, SCHEMES};
-use striate::train::data::{DataError, Opening};
+use striate::train::data::{DataError, Opening, archives};
 
 use crate::failure::{Failure, Result, note};
 use crate::text::{plural, thousands};
@@ -37,12 +37,17 @@ impl Reading {
 
     /// Both parts of a data set, in silence.
     pub(crate) fn parts(&self, source: &str) -> Result<[Arc<Dataset>; 2]> {
-        Ok(self.open(|opening| data::open_both(source, opening)).map_err(advised)?.map(Arc::new))
+        Ok(self
+            .open(|opening| data::open_both(source, opening))
+            .map_err(|error| advised(source, error))?
+            .map(Arc::new))
     }
 
     /// A part of a data set, what is left out told.
     pub(crate) fn part(&self, source: &str, split: Split) -> Result<Arc<Dataset>> {
-        let part = self.open(|opening| data::open_with(source, split, opening)).map_err(advised)?;
+        let part = self
+            .open(|opening| data::open_with(source, split, opening))
+            .map_err(|error| advised(source, error))?;
         tell(&part);
         Ok(Arc::new(part))
     }
@@ -89,10 +94,18 @@ pub(crate) fn bar(verb: &str, things: &str) -> ProgressBar {
     bar
 }
 
-fn advised(error: DataError) -> Failure {
+fn advised(source: &str, error: DataError) -> Failure {
     let next = match &error {
-        DataError::NotEmbedded { name } if name.contains("mnist") || name.starts_with("cifar") => {
-            format!("`striate data download {name} DIR` fetches its files, or says where they are")
+        DataError::NotEmbedded { .. } | DataError::Missing { .. } => {
+            let name = source.split(':').next().unwrap_or_default();
+            let files = archives::of(name);
+            if files.is_empty() {
+                return error.into();
+            }
+            let rows: String =
+                files.iter().map(|file| format!("\n  {}  (md5 {})", file.url, file.md5)).collect();
+            let unpack = if files[0].url.contains(".tar") { " and unpack it there" } else { "" };
+            format!("fetch into a folder DIR{unpack}, then name {name}:DIR{rows}")
         }
         DataError::Unknown { .. } => "`striate data --help` lists what can be read".into(),
         _ => return error.into(),

@@ -308,7 +308,10 @@ impl Trainer {
             augment: self.config.augment,
             input: Some([input[1], input[2]]),
             fit: self.train.fit(),
-            scale: Scale::AtLeast(input[1].max(input[2]) * 5 / 2),
+            // Room for the closest random crop that is worth its pixels, and for all that `resize` asks for.
+            scale: Scale::AtLeast(
+                (input[1].max(input[2]) * 5 / 2).max(self.config.augment.resize[1] as usize),
+            ),
             epochs: step / self.steps_per_epoch..epochs,
             first_batch: step % self.steps_per_epoch,
             ..LoaderOptions::training(batch, seed, epochs, mean, std)

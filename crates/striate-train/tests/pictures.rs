@@ -109,23 +109,23 @@ fn a_folder_for_each_class_below_one_for_each_part() {
 #[test]
 fn what_is_held_out_depends_on_names_alone() {
     let dir = tempfile::tempdir().unwrap();
-    folder(dir.path(), &["."], 80);
+    folder(dir.path(), &["."], 200);
     let source = format!("folder:{}?val=0.25", text(dir.path()));
     let [train, test] = both(&source).unwrap();
-    assert_eq!(train.len() + test.len(), 80);
-    assert!((10..32).contains(&test.len()), "{}", test.len());
+    assert_eq!(train.len() + test.len(), 200);
+    assert!((30..70).contains(&test.len()), "{}", test.len());
     let before = [names(&train), names(&test)];
     for number in 500..510 {
         write(dir.path().join(format!("cat/{number}.png")), encoded(picture(number, 8, 8), ImageFormat::Png));
     }
     let [train, test] = both(&source).unwrap();
     assert!(before[0].is_subset(&names(&train)) && before[1].is_subset(&names(&test)));
-    assert_eq!(train.len() + test.len(), 90);
+    assert_eq!(train.len() + test.len(), 210);
     let [all, _] = both(&text(dir.path())).unwrap();
     assert!(all.survey().unwrap().notes[0].contains("20 % are, by the hash of their names"));
     assert!(
         fails(&format!("{}?val=0.0001", text(dir.path())))
-            .contains("no pictures to test on; of 90 none was put there")
+            .contains("no pictures to test on; of 210 none was put there")
     );
 }
 
@@ -223,7 +223,8 @@ fn what_was_found_out_is_kept_and_found_out_anew_where_it_changed() {
     assert!((1..12).contains(&again) && same == prints, "{again}");
     write(dir.path().join("train/cat/0.png"), encoded(picture(99, 50, 50), ImageFormat::Png));
     let (once, others) = looked(&source);
-    assert!(once == 1 && others[0] != prints[0] && others[1] == prints[1]);
+    // The statistics of what is learned from belong to what is tested as well.
+    assert!(once == 1 && others[0] != prints[0] && others[1] != prints[1]);
     // A folder that cannot be written: a folder lies where the index would.
     fs::remove_file(&index).unwrap();
     fs::create_dir(&index).unwrap();
@@ -323,7 +324,8 @@ fn shards_hold_what_folders_hold() {
     let one = format!("shards:{}?val=0.3", text(&dir.path().join("shards/train-000000.tar")));
     let [train, test] = both(&one).unwrap();
     assert!(train.title(0).contains("train-000000.tar:0000"), "{}", train.title(0));
-    assert!(train.len() > test.len());
+    let all = pixels(&parts[0]).len();
+    assert!((2..all).contains(&(train.len() + test.len())));
     let pattern = format!("{}?test=val.tar", text(&dir.path().join("shards/train-{000000..000001}.tar")));
     assert!(fails(&pattern).contains("val.tar"));
     let pattern =

@@ -3,12 +3,16 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
-const VERBS: [&[&str]; 12] = [
+const VERBS: [&[&str]; 16] = [
     &[],
     &["summary"],
     &["train"],
     &["eval"],
     &["predict"],
+    &["data"],
+    &["data", "info"],
+    &["data", "preview"],
+    &["data", "convert"],
     &["import"],
     &["export"],
     &["plan"],

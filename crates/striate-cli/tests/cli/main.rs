@@ -1,12 +1,14 @@
 //! The command as a user runs it: what it writes, where, with which exit code.
 
 mod bench;
+mod data;
 mod files;
 mod help;
 mod import;
 mod killed;
 mod onnx;
 mod plan;
+mod shapes;
 mod summary;
 mod train;
 mod using;

@@ -107,7 +107,7 @@ fn pictures_that_cannot_be_read_are_told_and_the_others_answered() {
     picture(&dir.path().join("0.png"), 0);
     fs::write(dir.path().join("text.png"), "just words").unwrap();
     let text = fails(dir.path(), 1, &["predict", MODEL, "text.png"]);
-    assert_contains(&text, &["text.png", "it is text", "PNG and JPEG"]);
+    assert_contains(&text, &["text.png", "it is text", "PNG, JPEG, WebP and BMP can"]);
 
     let args = ["predict", MODEL, "text.png", "none.png", "0.png", "--format", "json"];
     let done = striate(dir.path(), &args).assert().code(1);

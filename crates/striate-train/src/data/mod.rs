@@ -1,5 +1,6 @@
 //! Labelled images: what a data set is, where it comes from, and how part of it is held out.
 
+pub mod archives;
 pub mod cifar;
 pub mod convert;
 mod dataset;
