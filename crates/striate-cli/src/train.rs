@@ -67,13 +67,13 @@ Schedules (spans: 30ep epochs, 500it iterations):
                             goal=max the test accuracy no longer rises
   warmup:5ep+RULE           a linear rise before any of them but onecycle";
 
-/// Examples, data, schedules, and every change of images.
+/// Examples, schedules, every change of images, and what can be learned from.
 fn after_help() -> String {
     let mut text = format!("{EXAMPLES}\n\nChanges of images (--augment), a list such as crop=4,flip:");
     for (word, help) in Augment::vocabulary() {
         text.push_str(&format!("\n  {word:<24}  {help}"));
     }
-    text + "\n\n" + &sources::help()
+    format!("{text}\n\n{}", sources::help())
 }
 
 /// How it is trained: what a run's result depends on besides network and data.

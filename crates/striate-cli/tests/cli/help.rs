@@ -46,6 +46,19 @@ fn defaults_in_help_are_the_librarys() {
 }
 
 #[test]
+fn every_change_of_images_is_in_the_help() {
+    let done = striate(Path::new("."), &["train", "--help"]).assert().success();
+    let text = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+    for (word, help) in striate::train::augment::Augment::vocabulary() {
+        let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{word} ")));
+        assert!(
+            line.is_some_and(|line| line.ends_with(help) && line.chars().count() <= 100),
+            "{word}: {line:?}"
+        );
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_with_exit_code_2() {
     let here = Path::new(".");
     assert_contains(&fails(here, 2, &["trian"]), &["trian", "train"]);
@@ -60,6 +73,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
         ("--momentum", "1", "below 1"),
         ("--schedule", "cosin", "did you mean cosine?"),
         ("--augment", "digit", "did you mean digits?"),
+        ("--augment", "crop=4,jiter=0.4", "did you mean jitter?"),
         ("--isa", "sse", "scalar, neon, avx2, avx512 or avx512bf16"),
         ("--threads", "0", "0"),
     ] {

@@ -25,6 +25,30 @@ fn eval_measures_what_training_measured() {
 }
 
 #[test]
+fn pictures_are_looked_at_several_times() {
+    let dir = trained();
+    let count = |args: &[&str]| {
+        let outcome = json(dir.path(), &[&["eval", MODEL, "--data", "data", "--batch", "7"], args].concat());
+        (outcome["count"].as_u64().unwrap(), outcome["loss"].as_f64().unwrap())
+    };
+    let plain = count(&[]);
+    let flipped = count(&["--views", "flip"]);
+    assert!(flipped.0 == 30 && flipped.1 != plain.1, "{plain:?} {flipped:?}");
+    assert_eq!(count(&["--views", "ten-crop", "--scales", "36,40"]).0, 30);
+    let tight = fails(dir.path(), 1, &["eval", MODEL, "--data", "data", "--views", "ten-crop"]);
+    assert_contains(&tight, &["leaves nothing around images", "resize to more"]);
+    picture(&dir.path().join("0.png"), 0);
+    let answers = json(dir.path(), &["predict", MODEL, "0.png", "--views", "ten-crop", "--resize", "36"]);
+    let sum: f64 =
+        answers.as_array().unwrap().iter().map(|answer| answer["probability"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{answers}");
+    assert_contains(
+        &fails(dir.path(), 2, &["predict", MODEL, "0.png", "--views", "tencrop"]),
+        &["did you mean ten-crop?"],
+    );
+}
+
+#[test]
 fn eval_refuses_other_data() {
     let dir = trained();
     assert_contains(&fails(dir.path(), 1, &["eval", MODEL]), &["10 classes", "3"]);

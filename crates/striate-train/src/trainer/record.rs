@@ -15,7 +15,7 @@ pub struct EpochRecord {
     pub lr: f64,
     /// Mean training loss of the epoch.
     pub train_loss: f64,
-    /// Fraction of training images answered right, while learning.
+    /// Fraction of training images answered right, while learning; of mixed images the class with the greater part counts.
     pub train_accuracy: f64,
     /// Mean cross-entropy on the test images.
     pub test_loss: f64,
