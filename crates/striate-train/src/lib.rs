@@ -4,6 +4,7 @@
 
 pub mod augment;
 pub mod config;
+pub mod curves;
 pub mod data;
 pub mod evaluate;
 pub mod frame;
@@ -13,8 +14,10 @@ pub mod metrics;
 pub mod model;
 pub mod onnx;
 pub mod picture;
+pub mod recorder;
 pub mod resample;
 pub mod run_folder;
+pub mod runs;
 pub mod schedule;
 mod text;
 pub mod trainer;
