@@ -10,20 +10,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use striate::prelude::*;
+use striate::train::recorder::{RecordError, Recorder};
 use striate::train::run_folder::RunError;
 use striate::train::schedule::Schedule;
 use striate::train::trainer::TrainError;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, note};
 use crate::network::NetworkArgs;
 use crate::options::{Format, Machine, Memory, positive, write_json};
 use crate::progress::Progress;
+use crate::signals;
 use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
 
 /// Train a network on labelled images.
 ///
 /// The run gets a folder with its configuration, log, checkpoints and the finished model. Interrupted at any point, it
-/// goes on with --resume and ends with the same bytes as without the interruption.
+/// goes on with --resume and ends with the same bytes as without the interruption. Its curves are drawn into the folder.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct Train {
@@ -41,6 +43,10 @@ pub(crate) struct Train {
     /// Go on with the run in --run DIR from its last checkpoint; its configuration counts
     #[arg(long, help_heading = "Run")]
     resume: bool,
+    /// Write events for TensorBoard: losses, accuracies, rates, parameters, images, the network [default folder: the
+    /// run's]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, help_heading = "Run")]
+    tensorboard: Option<Option<PathBuf>>,
 }
 
 const EXAMPLES: &str = "\
@@ -50,6 +56,9 @@ Examples:
   striate train lenet5 --data ~/my-images --schedule warmup:1+cosine --lr 0.1 --run runs/mine
   striate train --notation 'conv5-8 - relu - maxpool - FC-10 - softmax' --epochs 1
   striate train --resume --run runs/mine
+  striate train lenet5 --tensorboard         then: tensorboard --logdir runs
+
+Ctrl-C finishes the step under way, saves and says how to go on; a second one ends at once.
 
 Data:
   mnist                     built in
@@ -175,6 +184,8 @@ impl Train {
             progress.say(&line);
         }
         let resumed = self.resume;
+        let mut recorder = self.recorder(&trainer, &path);
+        trainer.stop_when(signals::stop_flag(|| note("stopping after this step; once more ends at once"))?);
         let report = trainer.run(&mut |event| {
             if let Event::Start { step, steps, memory } = event {
                 let from = match step {
@@ -186,10 +197,16 @@ impl Train {
                 progress.say(&fact("memory", &[bytes(memory as u64), from]));
                 progress.say("");
             }
+            keep(&mut recorder, &progress, |recorder| recorder.observe(&event));
             progress.observe(event);
         });
+        keep(&mut recorder, &progress, Recorder::finish);
         progress.finish();
         let report = report.map_err(|error| {
+            if let TrainError::Stopped { .. } = error {
+                let advice = format!("`striate train --resume --run {}` goes on", path.display());
+                return Failure::Stopped { text: error.to_string(), advice };
+            }
             // The same steps again would end the same.
             let diverged = matches!(error, TrainError::Diverged { .. });
             let failure = Failure::from(error);
@@ -224,6 +241,15 @@ impl Train {
             Format::Json => write_json(&outcome),
             Format::Table => outcome.write(),
         }
+    }
+
+    /// What is kept of the run for those who look at it.
+    fn recorder(&self, trainer: &Trainer, run: &Path) -> Option<Recorder> {
+        let recorder = Recorder::new(trainer);
+        Some(match &self.tensorboard {
+            Some(folder) => recorder.tensorboard(trainer, folder.as_deref().unwrap_or(run)),
+            None => recorder,
+        })
     }
 
     /// A new run.
@@ -331,6 +357,18 @@ fn refuse_changes(config: &TrainConfig, asked: &TrainConfig, path: &Path) -> Res
     }
     let text = format!("{} cannot be resumed like this\n  {}", path.display(), lines.join("\n  "));
     Err(Failure::usage(text).advise("leave these options out, or begin a new run"))
+}
+
+/// Has the recorder do something; when it cannot, that is told, and the run goes on without it.
+fn keep(
+    recorder: &mut Option<Recorder>,
+    progress: &Progress,
+    act: impl FnOnce(&mut Recorder) -> std::result::Result<(), RecordError>,
+) {
+    if let Some(Err(error)) = recorder.as_mut().map(act) {
+        progress.say(&format!("curves and events are no longer written: {error}"));
+        *recorder = None;
+    }
 }
 
 /// A new folder `runs/NETWORK-DATA-N`.

@@ -4,6 +4,7 @@
 
 pub mod augment;
 pub mod config;
+pub mod confusion;
 pub mod curves;
 pub mod data;
 pub mod evaluate;
@@ -14,6 +15,7 @@ pub mod metrics;
 pub mod model;
 pub mod onnx;
 pub mod picture;
+pub mod pictures;
 pub mod recorder;
 pub mod resample;
 pub mod run_folder;
