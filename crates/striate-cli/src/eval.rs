@@ -160,7 +160,7 @@ impl Eval {
                 let written = [("confusion", &self.confusion), ("wrong", &self.wrong)];
                 for (name, path) in written {
                     if let Some(path) = path {
-                        writeln!(io::stdout().lock(), "{name:<10} {}", path.display())?;
+                        writeln!(io::stdout().lock(), "\n{name}: {}", path.display())?;
                     }
                 }
                 Ok(())

@@ -23,6 +23,9 @@ mod table;
 mod text;
 mod train;
 mod tuning;
+#[cfg(feature = "ui")]
+mod ui;
+mod view;
 mod workload;
 
 use clap::{Parser, Subcommand};

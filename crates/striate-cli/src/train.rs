@@ -8,10 +8,13 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use striate::prelude::*;
 use striate::train::recorder::{RecordError, Recorder};
 use striate::train::run_folder::RunError;
+#[cfg(feature = "ui")]
+use striate::train::runs::Run;
 use striate::train::schedule::Schedule;
 use striate::train::trainer::TrainError;
 
@@ -21,6 +24,9 @@ use crate::options::{Format, Machine, Memory, positive, write_json};
 use crate::progress::Progress;
 use crate::signals;
 use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
+#[cfg(feature = "ui")]
+use crate::ui::Screen;
+use crate::view::View;
 
 /// Train a network on labelled images.
 ///
@@ -47,6 +53,10 @@ pub(crate) struct Train {
     /// run's]
     #[arg(long, value_name = "DIR", num_args = 0..=1, help_heading = "Run")]
     tensorboard: Option<Option<PathBuf>>,
+    /// Watch on the whole screen: curves, rates, time left; q stops and saves, p pauses, tab turns to other charts
+    #[cfg(feature = "ui")]
+    #[arg(long, help_heading = "Run")]
+    ui: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -56,6 +66,7 @@ Examples:
   striate train lenet5 --data ~/my-images --schedule warmup:1+cosine --lr 0.1 --run runs/mine
   striate train --notation 'conv5-8 - relu - maxpool - FC-10 - softmax' --epochs 1
   striate train --resume --run runs/mine
+  striate train lenet5 --ui                  on the whole screen
   striate train lenet5 --tensorboard         then: tensorboard --logdir runs
 
 Ctrl-C finishes the step under way, saves and says how to go on; a second one ends at once.
@@ -179,13 +190,19 @@ impl Train {
         let mut heading = heading(&trainer, &self.machine);
         heading
             .push(fact("run", &[place, if self.resume { "taken up again".into() } else { String::new() }]));
-        let mut progress = Progress::new(config.epochs);
-        for line in heading {
-            progress.say(&line);
+        let whole_screen = self.whole_screen();
+        let stop = signals::stop_flag(move || {
+            if !whole_screen {
+                note("stopping after this step; once more ends at once");
+            }
+        })?;
+        trainer.stop_when(stop.clone());
+        let mut view = self.view(whole_screen, &trainer, stop)?;
+        if !whole_screen {
+            heading.iter().for_each(|line| view.say(line));
         }
         let resumed = self.resume;
         let mut recorder = self.recorder(&trainer, &path);
-        trainer.stop_when(signals::stop_flag(|| note("stopping after this step; once more ends at once"))?);
         let report = trainer.run(&mut |event| {
             if let Event::Start { step, steps, memory } = event {
                 let from = match step {
@@ -194,14 +211,14 @@ impl Train {
                     _ if step == steps => "was at its end already".to_string(),
                     _ => format!("goes on at step {step} of {steps}"),
                 };
-                progress.say(&fact("memory", &[bytes(memory as u64), from]));
-                progress.say("");
+                view.say(&fact("memory", &[bytes(memory as u64), from]));
+                view.say("");
             }
-            keep(&mut recorder, &progress, |recorder| recorder.observe(&event));
-            progress.observe(event);
+            keep(&mut recorder, &view, |recorder| recorder.observe(&event));
+            view.observe(event);
         });
-        keep(&mut recorder, &progress, Recorder::finish);
-        progress.finish();
+        keep(&mut recorder, &view, Recorder::finish);
+        view.finish();
         let report = report.map_err(|error| {
             if let TrainError::Stopped { .. } = error {
                 let advice = format!("`striate train --resume --run {}` goes on", path.display());
@@ -241,6 +258,36 @@ impl Train {
             Format::Json => write_json(&outcome),
             Format::Table => outcome.write(),
         }
+    }
+
+    /// Whether the run is watched on the whole screen.
+    #[cfg(feature = "ui")]
+    fn whole_screen(&self) -> bool {
+        let term = Term::stdout().is_term() && std::io::IsTerminal::is_terminal(&io::stdin());
+        if self.ui && !term {
+            note("--ui needs a terminal for input and output and has none: a line for each epoch instead");
+        }
+        self.ui && term
+    }
+
+    #[cfg(not(feature = "ui"))]
+    fn whole_screen(&self) -> bool {
+        false
+    }
+
+    /// What the run is watched with.
+    #[cfg_attr(not(feature = "ui"), allow(unused_variables))]
+    fn view(&self, whole_screen: bool, trainer: &Trainer, stop: Arc<AtomicBool>) -> Result<View> {
+        let config = trainer.config();
+        #[cfg(feature = "ui")]
+        if whole_screen {
+            let path = trainer.folder().path();
+            let title = format!("{} on {}", config.network, config.data);
+            let mut facts = vec![("run".to_string(), path.display().to_string())];
+            facts.extend(Run::open(path)?.settings());
+            return Ok(View::Screen(Screen::take(title, config.epochs, facts, stop)?));
+        }
+        Ok(View::Lines(Progress::new(config.epochs)))
     }
 
     /// What is kept of the run for those who look at it.
@@ -362,11 +409,11 @@ fn refuse_changes(config: &TrainConfig, asked: &TrainConfig, path: &Path) -> Res
 /// Has the recorder do something; when it cannot, that is told, and the run goes on without it.
 fn keep(
     recorder: &mut Option<Recorder>,
-    progress: &Progress,
+    view: &View,
     act: impl FnOnce(&mut Recorder) -> std::result::Result<(), RecordError>,
 ) {
     if let Some(Err(error)) = recorder.as_mut().map(act) {
-        progress.say(&format!("curves and events are no longer written: {error}"));
+        view.say(&format!("curves and events are no longer written: {error}"));
         *recorder = None;
     }
 }

@@ -149,7 +149,12 @@ impl Comparison {
         series.extend(of(self.y.test, Stroke::Bold, true));
         let y = Axis::new(self.y.title.to_lowercase()).log(self.log).range(self.range);
         let y = if self.y.percent { y.percent() } else { y };
-        let chart = Chart { title: String::new(), x: Axis::new(label), y, series };
+        let chart = Chart {
+            title: String::new(),
+            x: if self.x == Over::Time { Axis::new(label) } else { Axis::new(label).whole() },
+            y,
+            series,
+        };
         let sides = "thin lines: training, bold lines: test";
         let subtitle = if self.y.train.is_some() { sides.into() } else { String::new() };
         Figure { title: self.title.clone(), subtitle, rows: vec![(460.0, vec![chart])] }
@@ -177,7 +182,7 @@ pub fn figure(run: &Run) -> Figure {
         let spread = |least: f64| {
             let all = || train.iter().chain(&tested).map(|point| point[1]);
             let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
-            low > 0.0 && high > least * low
+            low > 0.0 && high > least * low && high < 1e4 * low
         };
         let y = Axis::new("").log(spread(if measure.percent { 40.0 } else { 12.0 }));
         let y = if measure.percent { y.percent() } else { y };
@@ -192,7 +197,7 @@ pub fn figure(run: &Run) -> Figure {
         } else {
             series[0].color = PALETTE[2];
         }
-        Chart { title: measure.title.into(), x: Axis::new("epoch"), y, series }
+        Chart { title: measure.title.into(), x: Axis::new("epoch").whole(), y, series }
     };
     let percent = |fraction: f64| format!("{:.2} %", 100.0 * fraction);
     let tested = match (run.best(), run.last()) {
