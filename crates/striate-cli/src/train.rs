@@ -284,7 +284,8 @@ impl Train {
             let path = trainer.folder().path();
             let title = format!("{} on {}", config.network, config.data);
             let mut facts = vec![("run".to_string(), path.display().to_string())];
-            facts.extend(Run::open(path)?.settings());
+            let told = |(name, _): &(String, String)| name != "network" && name != "data";
+            facts.extend(Run::open(path)?.settings().into_iter().filter(told));
             return Ok(View::Screen(Screen::take(title, config.epochs, facts, stop)?));
         }
         Ok(View::Lines(Progress::new(config.epochs)))

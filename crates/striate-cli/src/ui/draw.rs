@@ -7,6 +7,8 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, BorderType, Chart, Dataset, Gauge, GraphType, Paragraph};
 
+use striate::prelude::available_threads;
+
 use super::state::{Shown, State};
 use crate::text::{bytes, duration, percent, thousands};
 
@@ -133,7 +135,7 @@ fn numbers(state: &State) -> Vec<(String, String)> {
         rows.push(("waits for images", percent(step.input_share)));
     }
     if let Some(cpu) = state.cpu {
-        rows.push(("processors busy", format!("{cpu:.2}")));
+        rows.push(("processors busy", format!("{cpu:.1} of {}", available_threads())));
     }
     if let Some(memory) = state.memory {
         rows.push(("memory", bytes(memory)));
@@ -212,6 +214,7 @@ fn chart(frame: &mut Frame, area: Rect, state: &State, shown: Shown) {
         Shown::Rate => (&state.rate.points, vec![]),
         Shown::Speed => (&state.speed.points, vec![]),
     };
+    let steps = &smooth(steps, area.width as usize);
     let mut title = vec![Span::styled(format!(" {} ", shown.title()), Style::new().bold())];
     if matches!(shown, Shown::Loss | Shown::Error) {
         title.push(Span::styled("━ training ", Style::new().fg(TRAIN)));
@@ -225,7 +228,8 @@ fn chart(frame: &mut Frame, area: Rect, state: &State, shown: Shown) {
     // A beginning far above the rest would press the rest flat.
     let mut sorted: Vec<f64> = all().collect();
     sorted.sort_by(f64::total_cmp);
-    if let Some(most) = sorted.get(sorted.len() * 99 / 100).filter(|_| shown == Shown::Loss) {
+    let peaked = matches!(shown, Shown::Loss | Shown::Error) && sorted.len() > 20;
+    if let Some(most) = sorted.get(sorted.len() * 96 / 100).filter(|_| peaked) {
         high = *most;
     }
     if low > 0.0 && low < 0.5 * high {
@@ -261,6 +265,16 @@ fn chart(frame: &mut Frame, area: Rect, state: &State, shown: Shown) {
         .x_axis(axis().bounds([from, to]).labels(labels(from, to, 3, &epoch)))
         .y_axis(axis().bounds([low, high]).labels(labels(low, high, ticks, &number)));
     frame.render_widget(chart, area);
+}
+
+/// At most as many points as there is room for, each the mean of its neighbours: batches differ, what is learned does not.
+fn smooth(points: &[(f64, f64)], room: usize) -> Vec<(f64, f64)> {
+    let mean = |points: &[(f64, f64)]| {
+        let count = points.len() as f64;
+        let sum = points.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+        (sum.0 / count, sum.1 / count)
+    };
+    points.chunks(points.len().div_ceil(room.max(1)).max(1)).map(mean).collect()
 }
 
 fn line(points: &[(f64, f64)], color: Color, modifier: Modifier) -> Dataset<'_> {

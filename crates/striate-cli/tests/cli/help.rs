@@ -3,7 +3,7 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
-const VERBS: [&[&str]; 12] = [
+const VERBS: [&[&str]; 15] = [
     &[],
     &["summary"],
     &["train"],
@@ -13,6 +13,9 @@ const VERBS: [&[&str]; 12] = [
     &["export"],
     &["plan"],
     &["run"],
+    &["runs"],
+    &["runs", "compare"],
+    &["runs", "plot"],
     &["bench"],
     &["bench", "infer"],
     &["bench", "conv"],

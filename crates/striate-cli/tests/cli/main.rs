@@ -7,6 +7,7 @@ mod import;
 mod killed;
 mod onnx;
 mod plan;
+mod runs;
 mod summary;
 mod train;
 mod using;
