@@ -112,7 +112,15 @@ fn footer(frame: &mut Frame, area: Rect, state: &State) {
             Span::styled(format!(" {what}   "), Style::new().fg(DIM)),
         ]
     };
-    frame.render_widget(Paragraph::new(Line::from_iter(keys.into_iter().flat_map(key))), area);
+    let mut room = area.width as usize;
+    let fits = |(key, what): &(&str, &str)| {
+        let wanted = key.len() + what.len() + 3;
+        let fits = wanted <= room;
+        room = room.saturating_sub(wanted + 3);
+        fits
+    };
+    let keys = keys.into_iter().take_while(fits);
+    frame.render_widget(Paragraph::new(Line::from_iter(keys.flat_map(key))), area);
 }
 
 /// The numbers of the moment.

@@ -165,8 +165,8 @@ impl State {
             self.best = Some((epoch.epoch, epoch.test_accuracy));
         }
         let (loss, accuracy) = (epoch.test_loss, percent(epoch.test_accuracy));
-        let mark = if better { "  best so far" } else { "" };
-        self.say(&format!("epoch {}: test accuracy {accuracy}, loss {loss:.4}{mark}", epoch.epoch));
+        let mark = if better { " · best" } else { "" };
+        self.say(&format!("epoch {}  {accuracy} · loss {loss:.4}{mark}", epoch.epoch));
         self.log.push(*epoch);
     }
 }
