@@ -166,7 +166,7 @@ impl TensorBoard {
 }
 
 fn steps(writer: &mut EventWriter, step: &StepRecord) -> Result<(), WriteError> {
-    if step.step % STEPS != 0 {
+    if !step.step.is_multiple_of(STEPS) {
         return Ok(());
     }
     writer.scalars(step.step, &[("loss/step", step.step_loss), ("schedule/lr", step.lr)])

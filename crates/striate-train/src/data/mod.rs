@@ -45,7 +45,7 @@ impl Named {
         matches!(self, Self::Mnist(family) if family.is_embedded())
     }
 
-    fn from_dir(self, dir: &str, split: Split) -> Result<Dataset, DataError> {
+    fn in_dir(self, dir: &str, split: Split) -> Result<Dataset, DataError> {
         match self {
             Self::Mnist(family) => family.from_dir(dir, split),
             Self::Cifar(family) => family.from_dir(dir, split),
@@ -74,7 +74,7 @@ pub fn augment(source: &str) -> Augment {
 pub fn open(source: &str, split: Split) -> Result<Dataset, DataError> {
     let (name, dir, named) = parse(source);
     match (named, dir) {
-        (Some(named), Some(dir)) => named.from_dir(dir, split),
+        (Some(named), Some(dir)) => named.in_dir(dir, split),
         #[cfg(feature = "mnist")]
         (Some(named), None) if named.is_embedded() => mnist::embedded(split),
         _ if Path::new(source).is_dir() => mnist::from_dir(source, split),
