@@ -5,6 +5,8 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::signals::INTERRUPTED;
+
 /// What a verb returns.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
@@ -15,6 +17,13 @@ pub(crate) enum Failure {
     OutputClosed,
     /// It has been told already.
     Told,
+    /// It was asked to stop and did.
+    Stopped {
+        /// Where it stands.
+        text: String,
+        /// How to go on.
+        advice: String,
+    },
     /// To be told.
     Message {
         /// What went wrong; every line of a longer text begins a new thought.
@@ -55,11 +64,18 @@ impl Failure {
         }
     }
 
-    /// Tells it on standard error; 1 where something failed, 2 where the command line was wrong.
+    /// Tells it on standard error; 1 where something failed, 2 where the command line was wrong, 130 where it was
+    /// asked to stop.
     pub(crate) fn tell(self) -> ExitCode {
         match self {
             Failure::OutputClosed => ExitCode::SUCCESS,
             Failure::Told => ExitCode::FAILURE,
+            Failure::Stopped { text, advice } => {
+                note(&text);
+                let label = console::style("next:").cyan().bold().for_stderr();
+                let _ = writeln!(io::stderr().lock(), "{label} {advice}");
+                ExitCode::from(INTERRUPTED)
+            }
             Failure::Message { text, advice, usage } => {
                 let mut err = io::stderr().lock();
                 // Texts with their place in a source already begin with the word.

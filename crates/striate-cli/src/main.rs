@@ -1,7 +1,7 @@
 //! The command `striate`: define, understand, train, look inside and ship convolutional networks.
 //!
 //! A file a verb; results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed,
-//! 2 wrong usage.
+//! 2 wrong usage, 130 stopped by Ctrl-C.
 
 #![forbid(unsafe_code)]
 
@@ -17,12 +17,17 @@ mod plan;
 mod predict;
 mod progress;
 mod run;
+mod runs;
+mod signals;
 mod sources;
 mod summary;
 mod table;
 mod text;
 mod train;
 mod tuning;
+#[cfg(feature = "ui")]
+mod ui;
+mod view;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -43,12 +48,13 @@ Examples:
   striate train lenet5                                             learn to read digits
   striate eval runs/lenet5-mnist-1/model.safetensors               how many are read right
   striate predict runs/lenet5-mnist-1/model.safetensors digit.png  read one
+  striate runs                                                     what was trained, and how well
   striate import torchvision:resnet50 resnet50.pth -o r50.safetensors  use published weights
   striate summary resnet50                                         a network, layer by layer
   striate plan resnet18 --explain                                  how it is computed, and why so
   striate bench infer resnet18 --layers                            how fast it runs, and where
 
-`striate VERB --help` tells more. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+`striate VERB --help` tells more. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.";
 
 #[derive(Subcommand, Debug)]
 enum Verb {
@@ -61,6 +67,7 @@ enum Verb {
     Export(export::Export),
     Plan(plan::PlanArgs),
     Run(run::Run),
+    Runs(runs::Runs),
     Bench(bench::Bench),
 }
 
@@ -76,6 +83,7 @@ fn main() -> ExitCode {
         Verb::Export(export) => export.run(output.format),
         Verb::Plan(plan) => plan.run(output.format),
         Verb::Run(run) => run.run(output.format),
+        Verb::Runs(runs) => runs.run(output.format),
         Verb::Bench(bench) => bench.run(output.format),
     };
     match done {

@@ -68,6 +68,7 @@ impl Progress {
                 }
             }
             Event::Epoch(epoch) => self.epoch(epoch),
+            Event::Images { .. } | Event::Parameters { .. } => {}
         }
     }
 

@@ -33,6 +33,8 @@ impl Column {
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<Column>,
+    /// What the columns are called, where it is not known beforehand.
+    heads: Option<Vec<String>>,
     rows: Vec<Vec<String>>,
     /// Before these rows stands a line.
     lines: Vec<usize>,
@@ -42,7 +44,17 @@ const GAP: usize = 2;
 
 impl Table {
     pub(crate) fn new(columns: impl Into<Vec<Column>>) -> Self {
-        Self { columns: columns.into(), rows: Vec::new(), lines: Vec::new() }
+        Self { columns: columns.into(), heads: None, rows: Vec::new(), lines: Vec::new() }
+    }
+
+    /// The same with other heads, one for each column.
+    pub(crate) fn heads(self, heads: Vec<String>) -> Self {
+        debug_assert_eq!(heads.len(), self.columns.len());
+        Self { heads: Some(heads), ..self }
+    }
+
+    fn head(&self, at: usize) -> &str {
+        self.heads.as_ref().map_or(self.columns[at].head, |heads| &heads[at])
     }
 
     /// Appends a row; it has a cell for each column.
@@ -66,7 +78,7 @@ impl Table {
     fn write_within(&self, room: usize, out: &mut impl Write) -> io::Result<()> {
         let width = |at: usize| {
             let cells = self.rows.iter().map(|row| measure_text_width(&row[at]));
-            cells.max().unwrap_or(0).max(measure_text_width(self.columns[at].head))
+            cells.max().unwrap_or(0).max(measure_text_width(self.head(at)))
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         // A column without a word in it says nothing.
@@ -82,7 +94,7 @@ impl Table {
             }
             shown.remove(index);
         }
-        let heads: Vec<&str> = self.columns.iter().map(|column| column.head).collect();
+        let heads: Vec<&str> = (0..self.columns.len()).map(|at| self.head(at)).collect();
         writeln!(out, "{}", style(self.pad(&shown, &widths, &heads)).bold())?;
         for (index, row) in self.rows.iter().enumerate() {
             if self.lines.contains(&index) {

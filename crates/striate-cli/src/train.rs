@@ -7,23 +7,32 @@ use serde_json::Value as Json;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use striate::prelude::*;
+use striate::train::recorder::{RecordError, Recorder};
 use striate::train::run_folder::RunError;
+#[cfg(feature = "ui")]
+use striate::train::runs::Run;
 use striate::train::schedule::Schedule;
 use striate::train::trainer::TrainError;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, note};
 use crate::network::NetworkArgs;
 use crate::options::{Format, Machine, Memory, chw, positive, write_json};
 use crate::progress::Progress;
+use crate::signals;
 use crate::sources::{self, Reading};
 use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
+#[cfg(feature = "ui")]
+use crate::ui::Screen;
+use crate::view::View;
 
 /// Train a network on labelled images.
 ///
 /// The run gets a folder with its configuration, log, checkpoints and the finished model. Interrupted at any point, it
-/// goes on with --resume and ends with the same bytes as without the interruption.
+/// goes on with --resume and ends with the same bytes as without the interruption. Its curves are drawn into the folder.
 #[derive(Args, Debug)]
 #[command(after_help = after_help(), allow_negative_numbers = true)]
 pub(crate) struct Train {
@@ -46,6 +55,14 @@ pub(crate) struct Train {
     /// Go on with the run in --run DIR from its last checkpoint; its configuration counts
     #[arg(long, help_heading = "Run")]
     resume: bool,
+    /// Write events for TensorBoard: losses, accuracies, rates, parameters, images, the network [default folder: the
+    /// run's]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, help_heading = "Run")]
+    tensorboard: Option<Option<PathBuf>>,
+    /// Watch on the whole screen: curves, rates, time left; q stops and saves, p pauses, tab turns to other charts
+    #[cfg(feature = "ui")]
+    #[arg(long, help_heading = "Run")]
+    ui: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -56,6 +73,10 @@ Examples:
   striate train lenet5 --data ~/my-images --schedule warmup:1+cosine --lr 0.1 --run runs/mine
   striate train --notation 'conv5-8 - relu - maxpool - FC-10 - softmax' --epochs 1
   striate train --resume --run runs/mine
+  striate train lenet5 --ui                  on the whole screen
+  striate train lenet5 --tensorboard         then: tensorboard --logdir runs
+
+Ctrl-C finishes the step under way, saves and says how to go on; a second one ends at once.
 
 Schedules (spans: 30ep epochs, 500it iterations):
   constant
@@ -176,11 +197,19 @@ impl Train {
         let mut heading = heading(&trainer, &self.machine);
         heading
             .push(fact("run", &[place, if self.resume { "taken up again".into() } else { String::new() }]));
-        let mut progress = Progress::new(config.epochs);
-        for line in heading {
-            progress.say(&line);
+        let whole_screen = self.whole_screen();
+        let stop = signals::stop_flag(move || {
+            if !whole_screen {
+                note("stopping after this step; once more ends at once");
+            }
+        })?;
+        trainer.stop_when(stop.clone());
+        let mut view = self.view(whole_screen, &trainer, stop)?;
+        if !whole_screen {
+            heading.iter().for_each(|line| view.say(line));
         }
         let resumed = self.resume;
+        let mut recorder = self.recorder(&trainer, &path);
         let report = trainer.run(&mut |event| {
             if let Event::Start { step, steps, memory } = event {
                 let from = match step {
@@ -189,13 +218,19 @@ impl Train {
                     _ if step == steps => "was at its end already".to_string(),
                     _ => format!("goes on at step {step} of {steps}"),
                 };
-                progress.say(&fact("memory", &[bytes(memory as u64), from]));
-                progress.say("");
+                view.say(&fact("memory", &[bytes(memory as u64), from]));
+                view.say("");
             }
-            progress.observe(event);
+            keep(&mut recorder, &view, |recorder| recorder.observe(&event));
+            view.observe(event);
         });
-        progress.finish();
+        keep(&mut recorder, &view, Recorder::finish);
+        view.finish();
         let report = report.map_err(|error| {
+            if let TrainError::Stopped { .. } = error {
+                let advice = format!("`striate train --resume --run {}` goes on", path.display());
+                return Failure::Stopped { text: error.to_string(), advice };
+            }
             // The same steps again would end the same.
             let diverged = matches!(error, TrainError::Diverged { .. });
             let failure = Failure::from(error);
@@ -230,6 +265,46 @@ impl Train {
             Format::Json => write_json(&outcome),
             Format::Table => outcome.write(),
         }
+    }
+
+    /// Whether the run is watched on the whole screen.
+    #[cfg(feature = "ui")]
+    fn whole_screen(&self) -> bool {
+        let term = Term::stdout().is_term() && std::io::IsTerminal::is_terminal(&io::stdin());
+        if self.ui && !term {
+            note("--ui needs a terminal for input and output and has none: a line for each epoch instead");
+        }
+        self.ui && term
+    }
+
+    #[cfg(not(feature = "ui"))]
+    fn whole_screen(&self) -> bool {
+        false
+    }
+
+    /// What the run is watched with.
+    #[cfg_attr(not(feature = "ui"), allow(unused_variables))]
+    fn view(&self, whole_screen: bool, trainer: &Trainer, stop: Arc<AtomicBool>) -> Result<View> {
+        let config = trainer.config();
+        #[cfg(feature = "ui")]
+        if whole_screen {
+            let path = trainer.folder().path();
+            let title = format!("{} on {}", config.network, config.data);
+            let mut facts = vec![("run".to_string(), path.display().to_string())];
+            let told = |(name, _): &(String, String)| name != "network" && name != "data";
+            facts.extend(Run::open(path)?.settings().into_iter().filter(told));
+            return Ok(View::Screen(Screen::take(title, config.epochs, facts, stop)?));
+        }
+        Ok(View::Lines(Progress::new(config.epochs)))
+    }
+
+    /// What is kept of the run for those who look at it.
+    fn recorder(&self, trainer: &Trainer, run: &Path) -> Option<Recorder> {
+        let recorder = Recorder::new(trainer);
+        Some(match &self.tensorboard {
+            Some(folder) => recorder.tensorboard(trainer, folder.as_deref().unwrap_or(run)),
+            None => recorder,
+        })
     }
 
     /// A new run.
@@ -332,6 +407,18 @@ fn refuse_changes(config: &TrainConfig, asked: &TrainConfig, path: &Path) -> Res
     }
     let text = format!("{} cannot be resumed like this\n  {}", path.display(), lines.join("\n  "));
     Err(Failure::usage(text).advise("leave these options out, or begin a new run"))
+}
+
+/// Has the recorder do something; when it cannot, that is told, and the run goes on without it.
+fn keep(
+    recorder: &mut Option<Recorder>,
+    view: &View,
+    act: impl FnOnce(&mut Recorder) -> std::result::Result<(), RecordError>,
+) {
+    if let Some(Err(error)) = recorder.as_mut().map(act) {
+        view.say(&format!("curves and events are no longer written: {error}"));
+        *recorder = None;
+    }
 }
 
 /// A new folder `runs/NETWORK-DATA-N`.

@@ -19,6 +19,8 @@ pub struct Axis {
     pub log: bool,
     /// How numbers are written.
     pub unit: Unit,
+    /// Whether there is nothing between whole numbers.
+    pub whole: bool,
     /// The least and the greatest number shown; where there is none, what the series need.
     pub range: Option<[f64; 2]>,
 }
@@ -39,13 +41,18 @@ impl Axis {
         Self { log, ..self }
     }
 
+    /// The same, only whole numbers written.
+    pub fn whole(self) -> Self {
+        Self { whole: true, ..self }
+    }
+
     /// The same, showing the numbers from one to another.
     pub fn range(self, range: Option<[f64; 2]>) -> Self {
         Self { range, ..self }
     }
 
-    /// The scale for `values` with about `count` written numbers. With `whole`, it ends at written numbers.
-    pub(crate) fn scale(&self, values: impl Iterator<Item = f64>, count: usize, whole: bool) -> Scale {
+    /// The scale for `values` with about `count` written numbers. With `closed`, it ends at written numbers.
+    pub(crate) fn scale(&self, values: impl Iterator<Item = f64>, count: usize, closed: bool) -> Scale {
         let shown = |value: &f64| value.is_finite() && (!self.log || *value > 0.0);
         let extent = |[low, high]: [f64; 2], value: f64| [low.min(value), high.max(value)];
         let found = values.filter(shown).fold([f64::INFINITY, f64::NEG_INFINITY], extent);
@@ -57,7 +64,10 @@ impl Axis {
         let [low, high] = [bound(low), bound(high)];
         match self.log {
             true => Scale::log([low, high], given.is_some()),
-            false => Scale::linear([low, high], count, self.unit, whole && given.is_none()),
+            false => {
+                let least = if self.whole { 1.0 } else { 0.0 };
+                Scale::linear([low, high], count, self.unit, closed && given.is_none(), least)
+            }
         }
     }
 }
@@ -81,8 +91,8 @@ impl Scale {
         }
     }
 
-    fn linear([mut low, mut high]: [f64; 2], count: usize, unit: Unit, whole: bool) -> Self {
-        if whole && low > 0.0 && low < 0.4 * high {
+    fn linear([mut low, mut high]: [f64; 2], count: usize, unit: Unit, closed: bool, least: f64) -> Self {
+        if closed && low > 0.0 && low < 0.4 * high {
             low = 0.0;
         }
         // Numbers that are all the same get room around them.
@@ -90,8 +100,9 @@ impl Scale {
             let around = if high == 0.0 { 1.0 } else { 0.1 * high.abs() };
             (low, high) = (low - around, high + around);
         }
-        let step = nice((high - low) / count.max(1) as f64);
-        if whole {
+        let step = nice((high - low) / count.max(1) as f64).max(least);
+        let step = if least == 1.0 && step == 2.5 { 5.0 } else { step };
+        if closed {
             (low, high) = ((low / step + 1e-6).floor() * step, (high / step - 1e-6).ceil() * step);
         }
         let first = (low / step - 1e-6).ceil();
@@ -190,6 +201,8 @@ mod tests {
         assert_eq!(ticks(plain.clone().percent(), &[0.05, 0.2]), ["0 %", "5 %", "10 %", "15 %", "20 %"]);
         assert_eq!(ticks(plain.clone().percent(), &[0.9912, 0.9934])[..2], ["99.10 %", "99.15 %"]);
         assert_eq!(ticks(plain.clone(), &[0.0, 4e-5])[..3], ["0", "1e-5", "2e-5"]);
+        assert_eq!(ticks(plain.clone().whole(), &[1.0, 3.0]), ["1", "2", "3"]);
+        assert_eq!(ticks(plain.clone().whole(), &[0.0, 12.0]), ["0", "5", "10", "15"]);
         let log = plain.log(true);
         assert_eq!(
             ticks(log.clone(), &[1e-3, 0.1, 0.0, -4.0]),

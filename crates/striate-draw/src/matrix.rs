@@ -111,13 +111,19 @@ impl Matrix<'_> {
 
     fn names(&self, scene: &mut Scene, [left, top]: [f32; 2], cell: f32, size: f32) {
         let side = cell * self.classes.len() as f32;
+        let widest =
+            self.classes.iter().map(|name| text_width(name, size, Weight::Regular)).fold(0.0, f32::max);
         for (index, name) in self.classes.iter().enumerate() {
             let name = shortened(name, NAME, size, Weight::Regular);
             let middle = (index as f32 + 0.5) * cell + 0.36 * size;
             let row = Text::new([left - 7.0, top + middle], name.clone(), size).anchor(Anchor::End);
-            let column = Text::new([left + middle, top + side + 7.0], name, size).anchor(Anchor::End);
             scene.text(row);
-            scene.text(column.upwards());
+            scene.text(if widest + 4.0 <= cell {
+                let at = [left + (index as f32 + 0.5) * cell, top + side + 6.0 + size];
+                Text::new(at, name, size).anchor(Anchor::Middle)
+            } else {
+                Text::new([left + middle, top + side + 7.0], name, size).anchor(Anchor::End).upwards()
+            });
         }
     }
 }

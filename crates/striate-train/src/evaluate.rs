@@ -1,9 +1,10 @@
 //! How well a model does on a data set, and what it makes of one picture.
 
+use crate::confusion::Confusion;
 use crate::data::{Dataset, Samples};
 use crate::image_file::{Fit, Preprocess};
 use crate::loader::{Loader, LoaderError, LoaderOptions};
-use crate::metrics::Tally;
+use crate::metrics::{Tally, argmax};
 use crate::model::Model;
 use crate::views::{Answers, Views, ViewsError};
 use std::cmp::Ordering;
@@ -206,10 +207,53 @@ impl Evaluator {
     /// # Errors
     /// When the parameters do not fit or a sample cannot be read.
     pub fn run(&mut self, parameters: &Parameters, mut progress: impl FnMut(u64)) -> Result<Tally, UseError> {
+        let mut tally = Tally::default();
+        self.scores(parameters, |scores| {
+            tally.add(scores.logits, scores.classes, scores.labels, scores.mean_loss());
+            progress(tally.samples);
+        })?;
+        Ok(tally)
+    }
+
+    /// Counts as [`run`](Self::run) does, and which classes are taken for which; keeps the `worst` wrong answers that
+    /// were given with the greatest probability.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn examine(
+        &mut self,
+        parameters: &Parameters,
+        worst: usize,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Examination, UseError> {
+        let mut tally = Tally::default();
+        let mut confusion = Confusion::new(self.classes);
+        let mut wrong = Vec::new();
+        self.scores(parameters, |scores| {
+            tally.add(scores.logits, scores.classes, scores.labels, scores.mean_loss());
+            let rows = scores.logits.chunks(scores.classes);
+            for ((row, label), id) in rows.zip(scores.labels).zip(scores.ids) {
+                let answer = argmax(row);
+                confusion.add(*label, answer);
+                if let Some(taken_for) = answer.filter(|answer| answer != label) {
+                    let probability = probability(row, taken_for);
+                    wrong.push(Wrong { id: *id, label: *label, taken_for, probability });
+                }
+            }
+            if wrong.len() > 2 * worst + 1024 {
+                keep_worst(&mut wrong, worst);
+            }
+            progress(tally.samples);
+        })?;
+        keep_worst(&mut wrong, worst);
+        Ok(Examination { tally, confusion, wrong })
+    }
+
+    /// Calls `each` with the scores of every batch's samples, several views of a picture made one.
+    fn scores(&mut self, parameters: &Parameters, mut each: impl FnMut(Scores)) -> Result<(), UseError> {
         self.session.load(parameters)?;
         let mut loader = Loader::new(self.samples.clone(), None, self.options.clone())?;
-        let mut tally = Tally::default();
-        let mut answers = Answers::new(self.options.views.len(), self.classes);
+        let mut views = Answers::new(self.options.views.len(), self.classes);
         while let Some(batch) = loader.next_batch()? {
             self.session.input(&self.image)?.copy_from_slice(&batch.images);
             self.session.run()?;
@@ -218,12 +262,62 @@ impl Evaluator {
             }
             let logits = &self.logits[..batch.count * self.classes];
             let (labels, ids) = (&batch.labels[..batch.count], &batch.ids[..batch.count]);
-            let (logits, labels, _) = answers.add(logits, labels, ids);
-            tally.add(logits, self.classes, labels, mean_cross_entropy(logits, self.classes, labels));
-            progress(tally.samples);
+            let (logits, labels, ids) = views.add(logits, labels, ids);
+            each(Scores { classes: self.classes, logits, labels, ids });
         }
-        Ok(tally)
+        Ok(())
     }
+}
+
+/// The scores of samples.
+struct Scores<'a> {
+    classes: usize,
+    /// (samples, classes).
+    logits: &'a [f32],
+    labels: &'a [u32],
+    ids: &'a [u32],
+}
+
+impl Scores<'_> {
+    fn mean_loss(&self) -> f64 {
+        mean_cross_entropy(self.logits, self.classes, self.labels)
+    }
+}
+
+/// A classifier's answers to a data set, looked at closely.
+#[derive(Clone, Debug)]
+pub struct Examination {
+    /// Right answers and loss.
+    pub tally: Tally,
+    /// Which classes were taken for which.
+    pub confusion: Confusion,
+    /// Wrong answers, those of the greatest probability first.
+    pub wrong: Vec<Wrong>,
+}
+
+/// A wrong answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wrong {
+    /// The sample.
+    pub id: u32,
+    /// Its class.
+    pub label: u32,
+    /// What it was taken for.
+    pub taken_for: u32,
+    /// The probability that the classifier gave this answer.
+    pub probability: f64,
+}
+
+/// Of all wrong answers the most probable ones; equally probable ones by their samples.
+fn keep_worst(wrong: &mut Vec<Wrong>, count: usize) {
+    wrong.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.id.cmp(&b.id)));
+    wrong.truncate(count);
+}
+
+/// The softmax of `logits` at `class`.
+fn probability(logits: &[f32], class: u32) -> f64 {
+    let own = logits[class as usize] as f64;
+    1.0 / logits.iter().map(|logit| (*logit as f64 - own).exp()).sum::<f64>()
 }
 
 /// The classifier for inference, computing its scores before any softmax.
@@ -369,6 +463,37 @@ mod tests {
         let fit = Fit::crop(2);
         let preprocess = Preprocess { shape: [1, 1, 2], image: None, mean: vec![0.0], std: vec![1.0], fit };
         Model { graph, parameters, info: ModelInfo { classes: vec!["a".into(), "b".into()], preprocess } }
+    }
+
+    #[test]
+    fn an_examination_tells_the_surest_mistakes_first() {
+        let model = doubler(false);
+        // Pixels from 0 to 1 become scores from 0 to 2; the brighter one is the answer, the left one where they are equal.
+        let pixels = vec![255, 0, 0, 255, 255, 204, 0, 0, 0, 255, 255, 0];
+        let parts = crate::data::DatasetParts {
+            name: "pairs".into(),
+            split: crate::data::Split::Test,
+            shape: [1, 1, 2],
+            pixels,
+            labels: vec![0, 0, 1, 1, 1, 1],
+            classes: model.info.classes.clone(),
+            mean: vec![0.0],
+            std: vec![1.0],
+        };
+        let data = Arc::new(Dataset::try_from(parts).unwrap());
+        for batch in [1, 4, 6] {
+            let plan = PlanOptions::new(batch);
+            let mut evaluator =
+                Evaluator::new(&model.graph, data.clone(), &model.info.preprocess, plan).unwrap();
+            let examined = evaluator.examine(&model.parameters, 3, |_| {}).unwrap();
+            assert_eq!(examined.tally, evaluator.run(&model.parameters, |_| {}).unwrap());
+            assert_eq!(examined.confusion.matrix(), [[1, 1], [3, 1]]);
+            let told: Vec<_> = examined.wrong.iter().map(|wrong| (wrong.id, wrong.taken_for)).collect();
+            assert_eq!(told, [(1, 1), (5, 0), (2, 0)], "sample 3, an even guess, is the fourth");
+            let sure = 1.0 / (1.0 + (-2.0f64).exp());
+            assert!((examined.wrong[0].probability - sure).abs() < 1e-6);
+            assert!((examined.wrong[2].probability - 1.0 / (1.0 + (-0.4f64).exp())).abs() < 1e-6);
+        }
     }
 
     #[test]

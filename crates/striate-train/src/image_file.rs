@@ -615,29 +615,6 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_reduced_by_whole_factors() {
-        let picture = RgbImage::from_fn(67, 35, |x, y| Rgb([(x * 3) as u8, (y * 7) as u8, (x ^ y) as u8]));
-        let size = |least| {
-            let small = reduced(picture.clone().into(), Scale::AtLeast(least));
-            [small.width(), small.height()]
-        };
-        assert_eq!(
-            [4, 5, 8, 9, 17, 18, 99].map(size),
-            [[8, 4], [16, 8], [16, 8], [33, 17], [33, 17], [67, 35], [67, 35]]
-        );
-        assert_eq!(size(0), [8, 4]);
-        let half = reduced(picture.clone().into(), Scale::AtLeast(10)).into_rgb8();
-        let mean = |x: u32, y: u32, channel: usize| {
-            let of = |dx, dy| u32::from(picture.get_pixel(2 * x + dx, 2 * y + dy).0[channel]);
-            ((of(0, 0) + of(1, 0) + of(0, 1) + of(1, 1) + 2) / 4) as u8
-        };
-        assert!(half.enumerate_pixels().all(|(x, y, pixel)| (0..3).all(|c| pixel.0[c] == mean(x, y, c))));
-        let grey = reduced(ramp(16, 16).into(), Scale::AtLeast(8)).into_luma8();
-        assert_eq!(grey.get_pixel(0, 0).0, [(10 + 1 + 11 + 2) / 4]);
-        assert_eq!(reduced(picture.clone().into(), Scale::Full).into_rgb8(), picture);
-    }
-
-    #[test]
     fn views_are_mirrored_and_the_first_is_the_middle() {
         let picture =
             png(RgbImage::from_fn(50, 40, |x, y| Rgb([(x * 5) as u8, (y * 6) as u8, (x * y) as u8])));

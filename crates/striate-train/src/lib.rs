@@ -4,6 +4,8 @@
 
 pub mod augment;
 pub mod config;
+pub mod confusion;
+pub mod curves;
 pub mod data;
 pub mod evaluate;
 pub mod frame;
@@ -13,8 +15,11 @@ pub mod metrics;
 pub mod model;
 pub mod onnx;
 pub mod picture;
+pub mod pictures;
+pub mod recorder;
 pub mod resample;
 pub mod run_folder;
+pub mod runs;
 pub mod schedule;
 mod text;
 pub mod trainer;

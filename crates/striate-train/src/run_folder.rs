@@ -7,6 +7,8 @@
 //! | `checkpoints/latest.safetensors` | where to go on |
 //! | `checkpoints/best.safetensors` | the model of the epoch with the highest test accuracy so far |
 //! | `model.safetensors` | the finished model |
+//! | `curves.svg`, `curves.png` | loss, error and learning rate of each epoch, drawn |
+//! | `events.out.tfevents.*` | the same and more for TensorBoard, on request |
 //! | `.striate-lock` | the number of the process that writes here, locked as long as it lives |
 //!
 //! Checkpoints and models are written with [`TensorFile::write`](striate_interop::TensorFile::write), so that a
@@ -231,6 +233,18 @@ pub fn checkpoint_path(folder: impl AsRef<Path>, which: Checkpoint) -> PathBuf {
 /// The file of the finished model of the run in `folder`.
 pub fn model_path(folder: impl AsRef<Path>) -> PathBuf {
     folder.as_ref().join("model.safetensors")
+}
+
+/// Whether a process is at the run in `folder`.
+pub fn in_use(folder: impl AsRef<Path>) -> bool {
+    let lock = File::open(folder.as_ref().join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Whether `folder` holds a run, be it a broken one.
+pub(crate) fn looks_like_one(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).exists();
+    has(CONFIG) && (has(LOG) || has(CHECKPOINTS)) || has(LOG) && has(CHECKPOINTS)
 }
 
 fn fail<'a>(path: &'a Path, step: &'static str) -> impl Fn(io::Error) -> RunError + 'a {

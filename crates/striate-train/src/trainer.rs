@@ -20,6 +20,7 @@ use crate::run_folder::{Checkpoint, RunFolder};
 use crate::schedule::{Goal, LearningRate};
 use record::Clock;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use striate_engine::{Parameters, Plan, Session};
 use striate_graph::notation;
@@ -44,6 +45,7 @@ pub struct Trainer {
     total: u64,
     fingerprints: [u64; 2],
     checkpoint_every: Duration,
+    stop: Arc<AtomicBool>,
 }
 
 /// More steps than this are not counted: behind it a float64, as readers of JSON have it, skips numbers.
@@ -102,6 +104,7 @@ impl Trainer {
             total,
             fingerprints,
             checkpoint_every: Duration::from_secs(60),
+            stop: Arc::default(),
         })
     }
 
@@ -156,6 +159,12 @@ impl Trainer {
         self.checkpoint_every = interval;
     }
 
+    /// Once `stop` is true, the run ends after the step under way: with a checkpoint and [`TrainError::Stopped`]. At the
+    /// end of an epoch the test images are answered first.
+    pub fn stop_when(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
+    }
+
     /// Trains to the end, from the last checkpoint where the folder has one, and saves the model.
     ///
     /// # Errors
@@ -195,6 +204,9 @@ impl Trainer {
             if self.session.has_input(STEP) {
                 self.session.input_u32(STEP)?[0] = position.step as u32;
             }
+            if whole_clock.images == 0 {
+                observe(Event::Images { images: &batch.images, labels: &batch.labels });
+            }
             self.session.run()?;
             let loss = self.session.scalar(LOSS)?;
             let epoch = position.step / self.steps_per_epoch + 1;
@@ -216,7 +228,11 @@ impl Trainer {
                 loss: position.tally.mean_loss(),
                 accuracy: position.tally.accuracy(),
                 images_per_s: epoch_clock.images_per_s(),
+                input_share: epoch_clock.input_share(),
+                step_loss: loss as f64,
+                lr,
             }));
+            let stopping = self.stop.load(Ordering::Relaxed) && position.step < self.total;
             if ends_epoch {
                 self.session.store(&mut parameters);
                 let of = self.test.len() as u64;
@@ -244,6 +260,7 @@ impl Trainer {
                 position.tally = Tally::default();
                 epoch_clock = Clock::default();
                 self.folder.append(&record)?;
+                observe(Event::Parameters { step: position.step, parameters: &parameters });
                 observe(Event::Epoch(&record));
                 if tested.accuracy() > position.best_accuracy {
                     position.best_accuracy = tested.accuracy();
@@ -251,7 +268,7 @@ impl Trainer {
                 }
                 last = Some(record);
             }
-            if ends_epoch || saved.elapsed() >= self.checkpoint_every {
+            if ends_epoch || stopping || saved.elapsed() >= self.checkpoint_every {
                 if !ends_epoch {
                     self.session.store(&mut parameters);
                     self.check_parameters(&parameters, position.step - 1)?;
@@ -259,6 +276,9 @@ impl Trainer {
                 position.seconds = seconds_before + start.elapsed().as_secs_f64();
                 self.save(&position, &parameters)?;
                 saved = Instant::now();
+            }
+            if stopping {
+                return Err(TrainError::Stopped { step: position.step, steps });
             }
         }
         self.session.store(&mut parameters);

@@ -3,7 +3,7 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::Command;
 
-const VERBS: [&[&str]; 16] = [
+const VERBS: [&[&str]; 19] = [
     &[],
     &["summary"],
     &["train"],
@@ -17,6 +17,9 @@ const VERBS: [&[&str]; 16] = [
     &["export"],
     &["plan"],
     &["run"],
+    &["runs"],
+    &["runs", "compare"],
+    &["runs", "plot"],
     &["bench"],
     &["bench", "infer"],
     &["bench", "conv"],

@@ -8,6 +8,7 @@ mod import;
 mod killed;
 mod onnx;
 mod plan;
+mod runs;
 mod shapes;
 mod summary;
 mod train;

@@ -1,6 +1,6 @@
 //! What can be wrong with an ONNX file: all of it at once, with numbers.
 
-use super::wire::WireError;
+use crate::protobuf::WireError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;

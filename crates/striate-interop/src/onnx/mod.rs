@@ -13,19 +13,18 @@ mod import;
 mod proto;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+pub use crate::protobuf::WireError;
 pub use constant::{Constant, Data, Int, Kind};
 pub use error::{ImportErrors, NodeProblem, OnnxError, OnnxFileError, Problem, Unsupported};
 pub use export::{
     DEFAULT_OPSET, ExportError, ExportOptions, NEWEST_WRITTEN, OLDEST_WRITTEN, Unwritten, write,
 };
 pub use import::{ImportOptions, Imported, ImportedOutput, NEWEST, OLDEST, OutputSource};
-pub use wire::WireError;
 
 /// The most bytes of a model: the format's own limit is 2 GiB.
 pub const MAX_BYTES: u64 = 1 << 31;

@@ -1,6 +1,6 @@
 //! ONNX's messages, as far as a network needs them (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>).
 
-use super::wire::{Fields, WireError, Writer};
+use crate::protobuf::{Fields, WireError, Writer};
 use std::borrow::Cow;
 
 /// The most nodes, tensors, inputs or attributes that are read; networks have thousands.

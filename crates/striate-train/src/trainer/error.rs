@@ -91,4 +91,12 @@ pub enum TrainError {
         /// The learning rate of that step.
         lr: f64,
     },
+    /// It was asked to, by the flag of [`Trainer::stop_when`](super::Trainer::stop_when); where it stands is saved.
+    #[error("stopped at step {step} of {steps}, as asked; what was learned is saved")]
+    Stopped {
+        /// Steps done.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+    },
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
+use striate_engine::Parameters;
 
 /// What is known after an epoch; a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,13 @@ pub enum Event<'a> {
         /// Bytes of memory of the training session.
         memory: usize,
     },
+    /// The first batch that this process trains on, as it goes into the network: channels last, normalised.
+    Images {
+        /// One after the other.
+        images: &'a [f32],
+        /// The class of each.
+        labels: &'a [u32],
+    },
     /// A step is done.
     Step(StepRecord),
     /// The test images are being answered: how many are.
@@ -51,6 +59,13 @@ pub enum Event<'a> {
         done: u64,
         /// In all.
         of: u64,
+    },
+    /// The parameters at the end of an epoch, before it is logged.
+    Parameters {
+        /// Steps done.
+        step: u64,
+        /// All of them, with the optimiser's state.
+        parameters: &'a Parameters,
     },
     /// An epoch is done.
     Epoch(&'a EpochRecord),
@@ -73,6 +88,12 @@ pub struct StepRecord {
     pub accuracy: f64,
     /// Images per second of the epoch so far.
     pub images_per_s: f64,
+    /// The part of the epoch's training time so far spent waiting for images.
+    pub input_share: f64,
+    /// The loss of this step alone.
+    pub step_loss: f64,
+    /// The learning rate of this step.
+    pub lr: f64,
 }
 
 /// The result of a run.

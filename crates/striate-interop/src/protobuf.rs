@@ -234,6 +234,18 @@ impl Writer {
         self.0.extend(value.to_le_bytes());
     }
 
+    /// A float of 64 bits.
+    pub(crate) fn double(&mut self, number: u32, value: f64) {
+        self.key(number, 1);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    /// Floats of 64 bits, packed.
+    pub(crate) fn doubles(&mut self, number: u32, values: &[f64]) {
+        let packed: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.bytes(number, &packed);
+    }
+
     /// Bytes.
     pub(crate) fn bytes(&mut self, number: u32, bytes: &[u8]) {
         self.key(number, 2);
@@ -278,6 +290,8 @@ mod tests {
         writer.float(2, 0.5);
         writer.text(3, "α");
         writer.ints(4, &[0, 300, i64::MIN]);
+        writer.double(5, -0.25);
+        writer.doubles(6, &[1.5, 2.5]);
         let mut fields = Fields::new("a test", &writer.0);
         let mut next = || fields.next().unwrap().unwrap();
         assert_eq!(next().int(), Ok(-5));
@@ -286,6 +300,10 @@ mod tests {
         let mut ints = Vec::new();
         next().ints(&mut ints).unwrap();
         assert_eq!(ints, [0, 300, i64::MIN]);
+        let mut doubles = Vec::new();
+        next().doubles(&mut doubles).unwrap();
+        next().doubles(&mut doubles).unwrap();
+        assert_eq!(doubles, [-0.25, 1.5, 2.5]);
         assert!(fields.next().unwrap().is_none());
     }
 
