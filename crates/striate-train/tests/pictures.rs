@@ -182,7 +182,7 @@ fn odd_folders_are_survived() {
     write(&odd, encoded(picture(78, 9, 9), ImageFormat::Png));
     let locked = cat.join("locked.png");
     write(&locked, encoded(picture(79, 9, 9), ImageFormat::Png));
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     // Who may read everything reads this as well.
     let readable = fs::read(&locked).is_ok();
     let [train, _] = both(&text(dir.path())).unwrap();
