@@ -55,6 +55,7 @@ Data:
   mnist                     built in
   mnist:DIR                 the files of such a data set in a folder
   fashion-mnist:DIR
+  cifar10:DIR, cifar100:DIR the official binary files
   DIR                       any images in four IDX files: train-images-idx3-ubyte,
                             train-labels-idx1-ubyte, t10k-images-idx3-ubyte,
                             t10k-labels-idx1-ubyte, each also with .gz
@@ -106,7 +107,8 @@ struct Recipe {
         |c| c.label_smoothing.to_string()
     ))]
     label_smoothing: Option<f32>,
-    /// Random changes of the images: none, digits, or shift=2,rotate=10,scale=0.1 [default: digits for mnist]
+    /// Random changes of the images: none, digits, shift=2,rotate=10,scale=0.1 or crop=4,flip
+    /// [default: digits for mnist, crop=4,flip for cifar]
     #[arg(long, value_name = "CHANGES")]
     augment: Option<Augment>,
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! Random changes of training images: shift, rotation and scale, drawn together as one affine map.
+//! Random changes of training images: shift, rotation, scale, crop and mirroring, drawn together as one affine map.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::text::{self, Args};
 
 /// How far an image may be changed; each amount is drawn uniformly from both sides of no change.
 ///
-/// The text form is `none`, `digits`, or amounts such as `shift=2,rotate=10,scale=0.1`.
+/// The text form is `none`, `digits`, or amounts such as `shift=2,rotate=10,scale=0.1` or `crop=4,flip`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Augment {
@@ -21,13 +21,17 @@ pub struct Augment {
     pub rotate: f32,
     /// Up to this part larger or smaller: 0.1 gives 0.9 to 1.1.
     pub scale: f32,
+    /// Padded by so many pixels on every side and cropped back at random: moved by whole pixels.
+    pub crop: u32,
+    /// Whether half of the images are mirrored.
+    pub flip: bool,
 }
 
 impl Augment {
     /// No change: images pass as they are.
-    pub const NONE: Self = Self { shift: 0.0, rotate: 0.0, scale: 0.0 };
+    pub const NONE: Self = Self { shift: 0.0, rotate: 0.0, scale: 0.0, crop: 0, flip: false };
     /// What leaves a handwritten digit the same digit.
-    pub const DIGITS: Self = Self { shift: 2.0, rotate: 10.0, scale: 0.1 };
+    pub const DIGITS: Self = Self { shift: 2.0, rotate: 10.0, scale: 0.1, ..Self::NONE };
 
     const PRESETS: [(&str, Self); 2] = [("none", Self::NONE), ("digits", Self::DIGITS)];
 
@@ -40,13 +44,18 @@ impl Augment {
         let mut within = |amount: f32| amount * (2.0 * rng.uniform() - 1.0);
         let (right, down) = (within(self.shift), within(self.shift));
         let (degrees, scale) = (within(self.rotate), 1.0 + within(self.scale));
-        Some(Affine::new([right, down], degrees, scale))
+        let mut whole = || (rng.uniform() * (2 * self.crop + 1) as f32).floor() - self.crop as f32;
+        let (right, down) = (right + whole(), down + whole());
+        let map = Affine::new([right, down], degrees, scale);
+        Some(if self.flip && rng.uniform() < 0.5 { map.mirrored() } else { map })
     }
 }
 
 /// A text that names no augmentation.
 #[derive(Clone, Debug, PartialEq, Error)]
-#[error("augmentation '{text}': {what}; write none, digits or amounts as in shift=2,rotate=10,scale=0.1")]
+#[error(
+    "augmentation '{text}': {what}; write none, digits or amounts as in shift=2,rotate=10,scale=0.1 or crop=4,flip"
+)]
 pub struct AugmentError {
     /// The text.
     pub text: String,
@@ -62,18 +71,20 @@ impl FromStr for Augment {
             return Ok(*preset);
         }
         let fail = |what| AugmentError { text: text.into(), what };
-        if !text.contains('=') {
+        if !text.contains('=') && text != "flip" {
             let nearest = text::nearest(text, Self::PRESETS.map(|(name, _)| name));
             return Err(fail(nearest.map_or("unknown".into(), |name| format!("did you mean {name}?"))));
         }
         let list = format!("augment:{text}");
         let mut args = Args::split(&list);
+        let flip = args.take_flag("flip");
         let mut amount = |key, most: f32| match args.take_key(key)?.unwrap_or(0.0) {
             amount if (0.0..=most).contains(&amount) => Ok(amount),
             amount => Err(format!("{key} is {amount}, it goes from 0 to {most}")),
         };
         let read = amount("shift", 1000.0).and_then(|shift| {
-            Ok(Self { shift, rotate: amount("rotate", 180.0)?, scale: amount("scale", 0.9)? })
+            let (rotate, scale) = (amount("rotate", 180.0)?, amount("scale", 0.9)?);
+            Ok(Self { shift, rotate, scale, crop: amount("crop", 1000.0)? as u32, flip })
         });
         let augment = read.map_err(fail)?;
         args.finish().map_err(fail)?;
@@ -85,7 +96,14 @@ impl fmt::Display for Augment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Self::PRESETS.iter().find(|(_, preset)| preset == self) {
             Some((name, _)) => f.pad(name),
-            None => write!(f, "shift={},rotate={},scale={}", self.shift, self.rotate, self.scale),
+            None => {
+                let amounts = [("shift", self.shift), ("rotate", self.rotate), ("scale", self.scale)];
+                let amounts = amounts.into_iter().chain([("crop", self.crop as f32)]);
+                let given = amounts.filter(|(_, amount)| *amount > 0.0);
+                let mut parts: Vec<String> = given.map(|(name, amount)| format!("{name}={amount}")).collect();
+                parts.extend(self.flip.then(|| "flip".into()));
+                f.pad(&parts.join(","))
+            }
         }
     }
 }
@@ -123,6 +141,12 @@ impl Affine {
         let (sin, cos) = f64::from(degrees).to_radians().sin_cos();
         let (sin, cos) = ((sin / f64::from(scale)) as f32, (cos / f64::from(scale)) as f32);
         Self { matrix: [[cos, sin], [-sin, cos]], shift }
+    }
+
+    /// The same of the mirrored image: what was left is right.
+    pub fn mirrored(self) -> Self {
+        let [[a, b], [c, d]] = self.matrix;
+        Self { matrix: [[-a, -b], [c, d]], ..self }
     }
 
     /// The source of the destination `[x, y]`.
@@ -177,12 +201,32 @@ mod tests {
     }
 
     #[test]
+    fn crops_move_by_whole_pixels_and_half_are_mirrored() {
+        let photo = Augment { crop: 4, flip: true, ..Augment::NONE };
+        let maps: Vec<Affine> = (0..4000).map(|id| photo.draw(7, 0, id).unwrap()).collect();
+        let mut counts = [0; 9];
+        for map in &maps {
+            assert!(map.shift.iter().all(|by| by.fract() == 0.0 && by.abs() <= 4.0), "{map:?}");
+            assert_eq!(map.matrix.map(|row| row.map(f32::abs)), Affine::IDENTITY.matrix);
+            counts[(map.shift[0] + 4.0) as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (350..550).contains(count)), "{counts:?}");
+        let mirrored = maps.iter().filter(|map| map.matrix[0][0] < 0.0).count();
+        assert!((1850..2150).contains(&mirrored), "{mirrored}");
+        let map = Affine::new([3.0, 0.0], 0.0, 1.0).mirrored();
+        assert_eq!(map.source([3.0 + 2.0, 1.0]), [-2.0, 1.0]);
+    }
+
+    #[test]
     fn text_forms() {
         assert_eq!("none".parse(), Ok(Augment::NONE));
         assert_eq!("digits".parse(), Ok(Augment::DIGITS));
-        let own = Augment { shift: 1.5, rotate: 0.0, scale: 0.2 };
+        let own = Augment { shift: 1.5, scale: 0.2, ..Augment::NONE };
+        let photo = Augment { crop: 4, flip: true, ..Augment::NONE };
+        assert_eq!("crop=4,flip".parse(), Ok(photo));
+        assert_eq!("flip".parse(), Ok(Augment { crop: 0, ..photo }));
         assert_eq!("scale=0.2, shift=1.5".parse(), Ok(own));
-        for augment in [Augment::NONE, Augment::DIGITS, own] {
+        for augment in [Augment::NONE, Augment::DIGITS, own, photo] {
             assert_eq!(augment.to_string().parse(), Ok(augment));
             let json = serde_json::to_string(&augment).unwrap();
             assert_eq!(serde_json::from_str::<Augment>(&json).unwrap(), augment);
@@ -194,7 +238,7 @@ mod tests {
             ("scale=1", "scale is 1, it goes from 0 to 0.9"),
             ("rotate=-5", "rotate is -5"),
             ("shift=NaN", "shift is NaN"),
-            ("turn=3", "does not know 'turn'; it takes shift, rotate, scale"),
+            ("turn=3", "does not know 'turn'; it takes flip, shift, rotate, scale, crop"),
             ("shift=1,2", "argument '2'"),
         ] {
             let error = text.parse::<Augment>().unwrap_err().to_string();

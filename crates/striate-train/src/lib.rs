@@ -12,6 +12,7 @@ pub mod loader;
 pub mod metrics;
 pub mod model;
 pub mod onnx;
+pub mod picture;
 pub mod resample;
 pub mod run_folder;
 pub mod schedule;

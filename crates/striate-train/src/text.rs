@@ -43,6 +43,13 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Whether the word `key` is given.
+    pub(crate) fn take_flag(&mut self, key: &'static str) -> bool {
+        self.known.push(key);
+        let at = self.left.iter().position(|argument| *argument == ("", key));
+        at.map(|at| self.left.remove(at)).is_some()
+    }
+
     fn parse<T: FromStr>(&mut self, at: usize, key: &str) -> Result<Option<T>, String> {
         let (_, value) = self.left.remove(at);
         let parsed = value.parse();

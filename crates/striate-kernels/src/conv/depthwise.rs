@@ -36,9 +36,9 @@ unsafe fn tile<S: Simd, T: Factor, D: Element, const P: usize, const V: usize>(
             for tap in 0..r.taps {
                 let weights = r.weights.add(*r.steps.add(tap) * V * S::LANES);
                 let weights = load_row::<S, f32, V>(s, weights, S::LANES);
+                let rows: [*const T; P] = r.rows_of(tap);
                 for p in 0..P {
-                    let row = (*r.rows.add(tap * P + p)).add(r.first);
-                    let values = load_row::<S, T, V>(s, row, sink.tail);
+                    let values = load_row::<S, T, V>(s, rows[p], sink.tail);
                     for v in 0..V {
                         sums[p][v] = s.mul_add(values[v], weights[v], sums[p][v]);
                     }

@@ -271,6 +271,39 @@ impl Gather {
         self.grain = grain.next_multiple_of(round);
     }
 
+    /// Distance of tap `index` in source rows and columns.
+    #[inline(always)]
+    fn tap(&self, index: usize) -> [isize; 2] {
+        [self.rows.taps[index / self.cols.taps.len()], self.cols.taps[index % self.cols.taps.len()]]
+    }
+
+    /// Whether all taps of the pixels at source row `y` and from column `left` to `right` are inside the source.
+    #[inline(always)]
+    fn holds(&self, y: isize, left: isize, right: isize) -> bool {
+        let inside = |axis: &Axis, from: isize, to: isize| match (axis.taps.first(), axis.taps.last()) {
+            (Some(first), Some(last)) => from + first >= 0 && to + last < axis.src_lines as isize,
+            _ => true,
+        };
+        inside(&self.rows, y, y) && inside(&self.cols, left, right)
+    }
+
+    /// Where the taps of a block are, of pixels that have all of them inside.
+    #[inline(always)]
+    fn taps_inside(&self, block: &Block) -> Taps {
+        let mut taps = Taps::NONE;
+        let (cols, ld) = if self.padded {
+            (self.span_cols().1, self.panels.group_src)
+        } else {
+            (self.cols.src_lines, self.src_ld)
+        };
+        for (index, tap) in block.taps.clone().enumerate() {
+            let [dy, dx] = self.tap(tap);
+            taps.steps[index] = tap * self.words();
+            taps.offsets[index] = distance([dy, dx], cols, ld);
+        }
+        taps
+    }
+
     /// Units as (outer, inner): images × rows in scan order, pixels × images in batch order.
     fn units(&self) -> (usize, usize) {
         match self.order {
@@ -391,6 +424,12 @@ struct Source<T> {
     ld: usize,
 }
 
+/// Elements of a source, `cols` pixels a row and each `ld` elements from the next, over some rows and columns.
+#[inline(always)]
+fn distance([rows, cols]: [isize; 2], width: usize, ld: usize) -> isize {
+    (rows * width as isize + cols) * ld as isize
+}
+
 /// The pixels of a tile in a row of their own.
 static IN_ORDER: [usize; MAX_PIXELS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
@@ -402,6 +441,7 @@ impl<A: Element, T: Factor, D: Element> Kernel for Task<'_, A, T, D> {
         let gather = self.gather;
         let mut table = Table::new();
         for (index, block) in gather.blocks.iter().enumerate() {
+            table.inside = gather.taps_inside(block);
             let stage = Stage { resume: index > 0, finish: index + 1 == gather.blocks.len() };
             let (mut unit, mut done) = (self.units.start, 0);
             while unit < self.units.end {
@@ -475,7 +515,9 @@ impl<A: Element, T: Factor, D: Element> Task<'_, A, T, D> {
         let weights = gather.panels.step(panel, block.first / gather.pack);
         let reduction = Reduction {
             rows: table.rows.as_ptr(),
-            steps: table.steps.as_ptr(),
+            next_tap: table.next_tap,
+            offsets: table.taps_at().offsets.as_ptr(),
+            steps: table.taps_at().steps.as_ptr(),
             taps: table.taps,
             first: block.first + panel.src_channel,
             run: block.run,
@@ -565,11 +607,27 @@ struct Table<T> {
     dst: [usize; 2 * MAX_PIXELS],
     /// Taps with a pixel inside the source.
     taps: usize,
-    /// The step of the reduction each begins at, of the block's first run.
-    steps: [usize; MAX_TAPS],
+    /// From the row pointers of a tap to those of the next; 0 where they serve all taps, as each is inside the source.
+    next_tap: usize,
+    /// The taps of such a tile, of a block, and those of another.
+    inside: Taps,
+    apart: Taps,
     rows: [*const T; (MAX_TAPS + 1) * MAX_PIXELS],
     /// Where the next tile's pixels are, if it is known.
     ahead: Option<[*const T; MAX_PIXELS]>,
+}
+
+/// Where taps are.
+#[derive(Clone, Copy)]
+struct Taps {
+    /// The step of the reduction that each begins at, of the block's first run.
+    steps: [usize; MAX_TAPS],
+    /// The source elements from a pixel's row pointer to its values.
+    offsets: [isize; MAX_TAPS],
+}
+
+impl Taps {
+    const NONE: Self = Self { steps: [0; MAX_TAPS], offsets: [0; MAX_TAPS] };
 }
 
 /// Writes `first`, `first + step`, … to `MAX_PIXELS` entries from `at`.
@@ -589,7 +647,9 @@ impl<T: Factor> Table<T> {
             run_count: 0,
             dst: [0; 2 * MAX_PIXELS],
             taps: 0,
-            steps: [0; MAX_TAPS],
+            next_tap: 0,
+            inside: Taps::NONE,
+            apart: Taps::NONE,
             rows: [std::ptr::null(); (MAX_TAPS + 1) * MAX_PIXELS],
             ahead: None,
         }
@@ -634,6 +694,12 @@ impl<T: Factor> Table<T> {
         }
     }
 
+    /// Where the tile's taps are.
+    #[inline(always)]
+    fn taps_at(&self) -> &Taps {
+        if self.next_tap == 0 { &self.inside } else { &self.apart }
+    }
+
     /// Notes where the pixels after these read under the last tap: rows are too short for the processor to see by
     /// itself where the next ones begin.
     #[inline(always)]
@@ -641,7 +707,8 @@ impl<T: Factor> Table<T> {
         let (Some(taps), Some(run)) = (self.taps.checked_sub(1), self.runs[..self.run_count].last()) else {
             return;
         };
-        let last = self.rows[taps * self.pixels + self.pixels - 1];
+        let last = self.rows[taps * self.next_tap + self.pixels - 1];
+        let last = last.wrapping_offset(self.taps_at().offsets[taps]);
         self.ahead = Some(std::array::from_fn(|index| last.wrapping_add((index + 1) * run.src_step)));
     }
 
@@ -652,16 +719,37 @@ impl<T: Factor> Table<T> {
     }
 
     /// Lays out the rows of the block's taps.
+    ///
+    /// Where every tap of every pixel is inside the source, the rows of one serve all, moved by each tap's distance:
+    /// most tiles are like that, and a table of all rows takes as long as a hundred multiply-adds.
     #[inline(always)]
     fn lay(&mut self, gather: &Gather, block: &Block, source: &Source<T>, zeros: *const T) {
+        let mut at = 0;
+        let mut all_inside = true;
+        for run in &self.runs[..self.run_count] {
+            all_inside &=
+                gather.padded || gather.holds(run.y, run.x, run.x + (run.len as isize - 1) * run.x_step);
+            write_pointers(&mut self.rows, at, run.src, run.src_step);
+            at += run.len;
+        }
+        if all_inside {
+            (self.taps, self.next_tap) = (block.taps.len(), 0);
+        } else {
+            self.lay_each(gather, block, source, zeros);
+        }
+    }
+
+    /// Lays out the rows of each tap, those outside the source as zeros, and leaves out taps that are outside for all.
+    #[inline(always)]
+    fn lay_each(&mut self, gather: &Gather, block: &Block, source: &Source<T>, zeros: *const T) {
         let (rows, cols) = (&gather.rows, &gather.cols);
-        let in_rows = |y: isize| gather.padded || (y as usize) < rows.src_lines;
-        let in_cols = |x: isize| gather.padded || (x as usize) < cols.src_lines;
+        let in_rows = |y: isize| (y as usize) < rows.src_lines;
+        let in_cols = |x: isize| (x as usize) < cols.src_lines;
         let words = gather.words();
-        self.taps = 0;
+        (self.taps, self.next_tap) = (0, self.pixels);
         for tap in block.taps.clone() {
-            let (dy, dx) = (rows.taps[tap / cols.taps.len()], cols.taps[tap % cols.taps.len()]);
-            let offset = (dy * source.cols as isize + dx) * source.ld as isize;
+            let [dy, dx] = gather.tap(tap);
+            let offset = distance([dy, dx], source.cols, source.ld);
             let mut at = self.taps * self.pixels;
             let mut live = false;
             for run in &self.runs[..self.run_count] {
@@ -683,7 +771,7 @@ impl<T: Factor> Table<T> {
                 at += run.len;
             }
             if live {
-                self.steps[self.taps] = tap * words;
+                self.apart.steps[self.taps] = tap * words;
                 self.taps += 1;
             }
         }

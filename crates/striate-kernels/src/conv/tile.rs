@@ -196,13 +196,17 @@ pub(crate) const fn fits<S: Simd, T: Factor>(pixels: usize, vectors: usize) -> b
 /// What a tile accumulates: `taps` runs of `run` source values per pixel, and the panel of weights for them.
 #[derive(Clone, Copy)]
 pub(super) struct Reduction<T> {
-    /// `rows[tap * pixels + pixel]`: the values of that tap.
+    /// `rows[tap * next_tap + pixel]`, moved by `offsets[tap]` values: the values of that tap.
     pub(super) rows: *const *const T,
+    /// From a tap's rows to the next one's: `pixels`, or 0 where all taps share them.
+    pub(super) next_tap: usize,
+    /// `offsets[tap]`: where a tap's values lie from its rows.
+    pub(super) offsets: *const isize,
     /// `steps[tap]`: which step of the reduction the tap's run begins at.
     pub(super) steps: *const usize,
     /// How many taps.
     pub(super) taps: usize,
-    /// Where in each row the run begins.
+    /// Where behind that the run begins.
     pub(super) first: usize,
     /// Values of a run.
     pub(super) run: usize,
@@ -211,6 +215,25 @@ pub(super) struct Reduction<T> {
     /// `ahead[pixel]`: values that are read after this tile, to be fetched meanwhile as far as the run goes; null for
     /// none.
     pub(super) ahead: *const *const T,
+}
+
+impl<T> Reduction<T> {
+    /// Where the values of a tap begin, for each pixel.
+    ///
+    /// # Safety
+    /// There must be such a tap, and rows of as many pixels.
+    #[inline(always)]
+    pub(super) unsafe fn rows_of<const PIXELS: usize>(&self, tap: usize) -> [*const T; PIXELS] {
+        let mut rows = [std::ptr::null::<T>(); PIXELS];
+        // SAFETY: the caller's contract.
+        unsafe {
+            let by = *self.offsets.add(tap) + self.first as isize;
+            for p in 0..PIXELS {
+                rows[p] = (*self.rows.add(tap * self.next_tap + p)).wrapping_offset(by);
+            }
+        }
+        rows
+    }
 }
 
 /// Where a tile's sums begin and end.
@@ -282,10 +305,7 @@ unsafe fn accumulate<S: Simd, T: Factor, D: Element, const PIXELS: usize, const 
         let fetches = !r.ahead.is_null() || sink.fetch;
         let mut sums = begin::<S, D, PIXELS, VECTORS>(s, sink);
         for tap in 0..r.taps {
-            let mut rows = [std::ptr::null::<T>(); PIXELS];
-            for p in 0..PIXELS {
-                rows[p] = (*r.rows.add(tap * PIXELS + p)).add(r.first);
-            }
+            let rows: [*const T; PIXELS] = r.rows_of(tap);
             let weights = r.weights.add(*r.steps.add(tap) * VECTORS * S::LANES);
             let steps = r.run / T::PACK;
             let step_of = |step: usize| weights.add(step * VECTORS * S::LANES);

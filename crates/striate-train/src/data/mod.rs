@@ -1,5 +1,6 @@
 //! Labelled images: what a data set is, where it comes from, and how part of it is held out.
 
+pub mod cifar;
 pub mod idx;
 pub mod mnist;
 
@@ -27,9 +28,12 @@ pub enum DataError {
     /// A file of the data set.
     #[error(transparent)]
     Idx(#[from] idx::IdxError),
+    /// A file of CIFAR.
+    #[error(transparent)]
+    Cifar(#[from] cifar::CifarError),
     /// A name that is neither a data set nor a folder.
     #[error(
-        "no data set or folder '{asked}'{}; known are mnist, mnist:DIR, fashion-mnist:DIR and a folder of IDX files",
+        "no data set or folder '{asked}'{}; known are mnist, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, cifar100:DIR and a folder of IDX files",
         nearest.map(|name| format!(", did you mean {name}?")).unwrap_or_default()
     )]
     Unknown {
@@ -39,7 +43,7 @@ pub enum DataError {
         nearest: Option<&'static str>,
     },
     /// A data set that is not inside the program.
-    #[error("{name} is not built in; give the folder of its four files as {name}:DIR")]
+    #[error("{name} is not built in; give the folder of its files as {name}:DIR")]
     NotEmbedded {
         /// Its name.
         name: &'static str,
@@ -273,33 +277,72 @@ impl Samples for Dataset {
     }
 }
 
-/// Name and folder in `source`, and the family of that name.
-fn parse(source: &str) -> (&str, Option<&str>, Option<&'static mnist::Family>) {
+/// A data set with a name.
+#[derive(Clone, Copy)]
+enum Named {
+    Mnist(&'static mnist::Family),
+    Cifar(&'static cifar::Family),
+}
+
+impl Named {
+    fn all() -> impl Iterator<Item = Self> {
+        mnist::FAMILIES.map(Self::Mnist).into_iter().chain(cifar::FAMILIES.map(Self::Cifar))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mnist(family) => family.name,
+            Self::Cifar(family) => family.name,
+        }
+    }
+
+    fn augment(self) -> Augment {
+        match self {
+            Self::Mnist(family) => family.augment,
+            Self::Cifar(_) => cifar::AUGMENT,
+        }
+    }
+
+    fn is_embedded(self) -> bool {
+        matches!(self, Self::Mnist(family) if family.is_embedded())
+    }
+
+    fn from_dir(self, dir: &str, split: Split) -> Result<Dataset, DataError> {
+        match self {
+            Self::Mnist(family) => family.from_dir(dir, split),
+            Self::Cifar(family) => family.from_dir(dir, split),
+        }
+    }
+}
+
+/// Name and folder in `source`, and the data set of that name.
+fn parse(source: &str) -> (&str, Option<&str>, Option<Named>) {
     let (name, dir) = source.split_once(':').map_or((source, None), |(name, dir)| (name, Some(dir)));
-    (name, dir, mnist::FAMILIES.into_iter().find(|family| family.name == name))
+    (name, dir, Named::all().find(|named| named.name() == name))
 }
 
 /// The random changes that leave the images of `source`, as [`open`] takes it, what they are; none where nothing is
 /// known of them, as in a folder, whatever it is called.
 pub fn augment(source: &str) -> Augment {
     match parse(source) {
-        (_, Some(_), Some(family)) => family.augment,
-        (_, None, Some(family)) if family.is_embedded() => family.augment,
+        (_, Some(_), Some(named)) => named.augment(),
+        (_, None, Some(named)) if named.is_embedded() => named.augment(),
         _ => Augment::NONE,
     }
 }
 
-/// The data set `source`: `mnist` (built in), `mnist:DIR` or `fashion-mnist:DIR`, or a folder of IDX files.
+/// The data set `source`: `mnist` (built in), `mnist:DIR`, `fashion-mnist:DIR`, `cifar10:DIR` or `cifar100:DIR`, or a
+/// folder of IDX files.
 pub fn open(source: &str, split: Split) -> Result<Dataset, DataError> {
-    let (name, dir, family) = parse(source);
-    match (family, dir) {
-        (Some(family), Some(dir)) => family.from_dir(dir, split),
+    let (name, dir, named) = parse(source);
+    match (named, dir) {
+        (Some(named), Some(dir)) => named.from_dir(dir, split),
         #[cfg(feature = "mnist")]
-        (Some(family), None) if family.is_embedded() => mnist::embedded(split),
+        (Some(named), None) if named.is_embedded() => mnist::embedded(split),
         _ if Path::new(source).is_dir() => mnist::from_dir(source, split),
-        (Some(family), None) => Err(DataError::NotEmbedded { name: family.name }),
+        (Some(named), None) => Err(DataError::NotEmbedded { name: named.name() }),
         (None, _) => {
-            let nearest = text::nearest(name, mnist::FAMILIES.map(|family| family.name));
+            let nearest = text::nearest(name, Named::all().map(Named::name));
             Err(DataError::Unknown { asked: source.into(), nearest })
         }
     }

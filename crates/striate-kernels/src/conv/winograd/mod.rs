@@ -389,6 +389,8 @@ impl Multiply<'_> {
                 }
                 let reduction = Reduction {
                     rows: rows.as_ptr(),
+                    next_tap: 0,
+                    offsets: &0,
                     steps: &0,
                     taps: 1,
                     first: 0,
