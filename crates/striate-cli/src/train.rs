@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use striate::prelude::*;
-use striate::train::run_folder::RunError;
 use striate::train::optimizer::{Decay, Optimizer};
 use striate::train::recipe::{self, Recipe};
+use striate::train::run_folder::RunError;
 use striate::train::trainer::{Normalization, TrainError};
 use striate::train::transfer::{self, Source};
 use striate::train::weights::Report;
@@ -220,7 +220,8 @@ impl Train {
             (Some(data), _) => Ok(data.clone()),
             (None, Some(recipe)) => {
                 let text = format!("recipe {recipe} does not bring its images along");
-                Err(Failure::usage(text).advise("say where they are: --data NAME|DIR, `striate train --help` has the kinds"))
+                Err(Failure::usage(text)
+                    .advise("say where they are: --data NAME|DIR, `striate train --help` has the kinds"))
             }
             (None, None) => Ok("mnist".into()),
         }
@@ -303,8 +304,9 @@ impl Train {
         let trainer = Trainer::resume(folder, self.machine.threads())?;
         let config = trainer.config();
         let mut asked = config.clone();
-        self.settings.wanted()?.apply(&mut asked).map_err(Failure::usage)?;
-        asked.data.clone_from(self.settings.wanted()?.data.as_ref().unwrap_or(&config.data));
+        let wanted = self.settings.wanted()?;
+        wanted.apply(&mut asked).map_err(Failure::usage)?;
+        asked.data.clone_from(wanted.data.as_ref().unwrap_or(&config.data));
         self.compute_as_asked(&mut asked);
         if self.network.is_given() {
             let [train, _] = trainer.data();
@@ -410,7 +412,8 @@ fn heading(trainer: &Trainer, machine: &Machine) -> Vec<String> {
         None => plural(config.epochs as usize, "epoch"),
     };
     let is_weights = config.decay == Decay::Weights && config.weight_decay > 0.0;
-    let some = |name: &str, value: Option<String>| value.map(|value| format!("{name} {value}")).unwrap_or_default();
+    let some =
+        |name: &str, value: Option<String>| value.map(|value| format!("{name} {value}")).unwrap_or_default();
     let recipe = [
         format!("{length} of batches of {}", config.batch),
         if config.accumulate > 1 { format!("in {} parts", config.accumulate) } else { String::new() },
@@ -465,7 +468,12 @@ impl Outcome<'_> {
         writeln!(out, "test accuracy  {accuracy}   error {error}, best epoch {best}")?;
         if self.stopped_early {
             let best = self.run.join("checkpoints/best.safetensors");
-            writeln!(out, "stopped        after epoch {}, without progress; the best is {}", self.epochs, best.display())?;
+            writeln!(
+                out,
+                "stopped        after epoch {}, without progress; the best is {}",
+                self.epochs,
+                best.display()
+            )?;
         }
         let time = duration(Duration::from_secs_f64(self.seconds));
         writeln!(

@@ -277,7 +277,8 @@ fn a_broken_value_stops_the_run_and_is_traced() {
 fn nothing_is_differentiated_below_the_lowest_trained_parameter() {
     let names = network();
     let parameters = || names.parameters().map(|(node, ..)| node.name.clone());
-    let frozen = |but: &str| -> BTreeSet<String> { parameters().filter(|name| !name.starts_with(but)).collect() };
+    let frozen =
+        |but: &str| -> BTreeSet<String> { parameters().filter(|name| !name.starts_with(but)).collect() };
     let graph = |frozen| {
         let updates = Updates { frozen, ..Updates::default() };
         training::classifier(&network(), &ClassifierTraining { updates, ..Default::default() }).unwrap()

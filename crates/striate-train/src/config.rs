@@ -284,7 +284,9 @@ pub enum ConfigError {
         accumulate: usize,
     },
     /// Means and deviations that are none of these images.
-    #[error("mean and std of the normalisation take {channels} finite numbers, one for each channel, std none of 0")]
+    #[error(
+        "mean and std of the normalisation take {channels} finite numbers, one for each channel, std none of 0"
+    )]
     Normalization {
         /// Of the images.
         channels: usize,

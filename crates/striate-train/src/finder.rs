@@ -107,6 +107,9 @@ pub fn find(
     Ok(curve.finding())
 }
 
+/// The slope is taken over a tenth of the sweep; its first tenth, where the average is of few losses, does not count.
+const STRETCHES: usize = 10;
+
 /// The losses of a sweep under way.
 #[derive(Default)]
 struct Curve {
@@ -134,11 +137,14 @@ impl Curve {
         let least = trials.iter().enumerate().min_by(|(_, a), (_, b)| a.smoothed.total_cmp(&b.smoothed));
         let least = least.map_or(0, |(index, _)| index);
         let descent = &trials[..(least + 1).min(trials.len())];
-        let falls = descent.first().zip(descent.last()).is_some_and(|(first, last)| last.smoothed < first.smoothed);
-        let slope = |pair: &[Trial]| {
-            (pair[1].smoothed - pair[0].smoothed) / (pair[1].lr.ln() - pair[0].lr.ln())
-        };
-        let steepest = descent.windows(2).min_by(|a, b| slope(a).total_cmp(&slope(b))).map(|pair| pair[1].lr);
+        let falls =
+            descent.first().zip(descent.last()).is_some_and(|(first, last)| last.smoothed < first.smoothed);
+        // Over a stretch, or noise would be steepest.
+        let stretch = (trials.len() / STRETCHES).max(1);
+        let fall = |span: &[Trial]| span[stretch].smoothed - span[0].smoothed;
+        let behind = trials.len() / STRETCHES;
+        let spans = descent.get(behind.min(descent.len())..).unwrap_or_default().windows(stretch + 1);
+        let steepest = spans.min_by(|a, b| fall(a).total_cmp(&fall(b))).map(|span| span[stretch / 2].lr);
         let steepest = steepest.filter(|_| falls);
         let tenth_of_least = falls.then(|| trials[least].lr / 10.0);
         Finding { suggestion: steepest, steepest, tenth_of_least, diverged, trials }

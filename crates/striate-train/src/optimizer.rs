@@ -54,7 +54,8 @@ impl Optimizer {
 
     /// Its rule in a training graph, with SGD's form of momentum.
     pub(crate) fn rule(&self, momentum: f32, nesterov: bool) -> Rule {
-        let adam = |Moments { beta1, beta2, eps }: Moments, decoupled| Rule::Adam { beta1, beta2, eps, decoupled };
+        let adam =
+            |Moments { beta1, beta2, eps }: Moments, decoupled| Rule::Adam { beta1, beta2, eps, decoupled };
         match *self {
             Self::Sgd => Rule::Sgd { momentum: momentum > 0.0, nesterov },
             Self::Adam(moments) => adam(moments, false),
@@ -67,7 +68,11 @@ impl Optimizer {
 /// A fraction from 0 to below 1.
 fn fraction(args: &mut Args, key: &'static str, usual: f64) -> Result<f64, String> {
     let value = args.take_key(key)?.unwrap_or(usual);
-    if (0.0..1.0).contains(&value) { Ok(value) } else { Err(format!("{key} is {value}, it goes from 0 to below 1")) }
+    if (0.0..1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("{key} is {value}, it goes from 0 to below 1"))
+    }
 }
 
 fn eps(args: &mut Args) -> Result<f64, String> {
@@ -94,7 +99,8 @@ impl FromStr for Optimizer {
                 momentum: fraction(&mut args, "momentum", 0.0)?,
             },
             name => {
-                let hint = nearest(name, NAMES).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+                let hint =
+                    nearest(name, NAMES).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
                 return Err(format!("there is no optimizer '{name}'; {hint}there are {}", NAMES.join(", ")));
             }
         };
@@ -264,8 +270,10 @@ mod tests {
     fn patience_ends_after_so_many_epochs_without_progress() {
         let patience: Patience = "2,goal=max".parse().unwrap();
         let mut waiting = Waiting::default();
-        let ends: Vec<bool> =
-            [0.5, 0.6, 0.6, 0.7, 0.7, 0.6].iter().map(|measure| waiting.observe(patience, *measure)).collect();
+        let ends: Vec<bool> = [0.5, 0.6, 0.6, 0.7, 0.7, 0.6]
+            .iter()
+            .map(|measure| waiting.observe(patience, *measure))
+            .collect();
         assert_eq!(ends, [false, false, false, false, false, true]);
     }
 }

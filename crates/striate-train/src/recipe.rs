@@ -241,8 +241,28 @@ impl Recipe {
             };
         }
         merge!(
-            network, data, batch, accumulate, optimizer, lr, schedule, momentum, nesterov, weight_decay, decay, clip,
-            ema, label_smoothing, auxiliary_weight, patience, augment, seed, precision, algorithm, recompute, init,
+            network,
+            data,
+            batch,
+            accumulate,
+            optimizer,
+            lr,
+            schedule,
+            momentum,
+            nesterov,
+            weight_decay,
+            decay,
+            clip,
+            ema,
+            label_smoothing,
+            auxiliary_weight,
+            patience,
+            augment,
+            seed,
+            precision,
+            algorithm,
+            recompute,
+            init,
             normalization
         )
     }
@@ -270,8 +290,22 @@ impl Recipe {
             config.lr = optimizer.usual_lr();
         }
         put!(
-            epochs, batch, accumulate, optimizer, lr, schedule, momentum, nesterov, weight_decay, decay,
-            label_smoothing, auxiliary_weight, seed, precision, algorithm, recompute
+            epochs,
+            batch,
+            accumulate,
+            optimizer,
+            lr,
+            schedule,
+            momentum,
+            nesterov,
+            weight_decay,
+            decay,
+            label_smoothing,
+            auxiliary_weight,
+            seed,
+            precision,
+            algorithm,
+            recompute
         );
         put_optional!(iterations, clip, ema, patience, init, normalization);
         if self.epochs.is_some() && self.iterations.is_none() {

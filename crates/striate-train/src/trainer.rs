@@ -319,7 +319,10 @@ impl Trainer {
 type Normalizers<'a> = (&'a [f32], &'a [f32]);
 
 /// What the images are normalised by: the configuration's, or the data set's own.
-pub(crate) fn normalization<'a>(config: &'a TrainConfig, data: &'a Dataset) -> Result<Normalizers<'a>, ConfigError> {
+pub(crate) fn normalization<'a>(
+    config: &'a TrainConfig,
+    data: &'a Dataset,
+) -> Result<Normalizers<'a>, ConfigError> {
     let Some(Normalization { mean, std }) = &config.normalization else {
         return Ok((data.mean(), data.std()));
     };

@@ -84,7 +84,9 @@ pub enum TransferError {
         hint: String,
     },
     /// Nothing is left to learn.
-    #[error("--freeze leaves no parameter of {network} to be trained; keep the head at least, as in --freeze '{example}'")]
+    #[error(
+        "--freeze leaves no parameter of {network} to be trained; keep the head at least, as in --freeze '{example}'"
+    )]
     AllFrozen {
         /// The network.
         network: String,
@@ -113,7 +115,8 @@ impl Source {
             Ok(model) => Ok(Self::of_model(path, model)),
             // Tensors without a network, or another kind of file.
             Err(ModelError::Metadata { .. } | ModelError::File(TensorFileError { .. })) => {
-                let tensors = striate_interop::weights::read(path).map_err(|error| ModelError::from(Box::new(error)))?;
+                let tensors = striate_interop::weights::read(path)
+                    .map_err(|error| ModelError::from(Box::new(error)))?;
                 let tensors = weights::unwrapped(tensors).into_iter().collect();
                 Ok(Self { path: path.into(), graph: None, preprocess: None, tensors })
             }

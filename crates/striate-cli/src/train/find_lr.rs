@@ -40,7 +40,13 @@ pub(super) fn run(
     let mut done = 0;
     let finding = finder::find(config, network, data, given, threads, sweep, &mut |trial: &Trial| {
         done += 1;
-        let _ = write!(io::stderr().lock(), "\r{done:>4}/{}  lr {:.2e}  loss {:.4} ", sweep.steps, trial.lr, trial.loss);
+        let _ = write!(
+            io::stderr().lock(),
+            "\r{done:>4}/{}  lr {:.2e}  loss {:.4} ",
+            sweep.steps,
+            trial.lr,
+            trial.loss
+        );
     })?;
     let _ = writeln!(io::stderr().lock());
     let report = Report {
@@ -82,7 +88,11 @@ fn tell(finding: &Finding) -> Result<()> {
     writeln!(out)?;
     writeln!(out, "{}", style("Try next").bold())?;
     writeln!(out, "  the same command with --lr {lr:.1e} in place of --find-lr")?;
-    Ok(writeln!(out, "  with --schedule onecycle, whose rate is only its peak, up to --lr {:.1e}", lr.max(least))?)
+    Ok(writeln!(
+        out,
+        "  with --schedule onecycle, whose rate is only its peak, up to --lr {:.1e}",
+        lr.max(least)
+    )?)
 }
 
 /// The smoothed loss over the logarithm of the rate.
@@ -141,8 +151,13 @@ mod tests {
             Trial { lr, loss, smoothed: loss }
         };
         let trials: Vec<Trial> = (0..=65).map(trial).collect();
-        let finding =
-            Finding { trials, steepest: Some(0.01), tenth_of_least: Some(0.02), suggestion: Some(0.01), diverged: true };
+        let finding = Finding {
+            trials,
+            steepest: Some(0.01),
+            tenth_of_least: Some(0.02),
+            suggestion: Some(0.01),
+            diverged: true,
+        };
         let lines = plot(&finding);
         assert_eq!(lines.len(), SIZE[1] + 2);
         assert!(lines[..SIZE[1]].iter().all(|line| line.chars().count() <= 10 + SIZE[0]));

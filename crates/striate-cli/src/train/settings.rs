@@ -58,7 +58,7 @@ pub(super) struct Settings {
     optimizer: Option<Optimizer>,
     #[arg(long, value_parser = at_least_zero::<f64>, help_heading = "Optimiser")]
     #[arg(help = with_default(
-        "The base learning rate; of onecycle the highest; 0.001 where the optimizer is not sgd",
+        "The base learning rate, unless given 0.001 where the optimizer is not sgd; of onecycle the highest",
         |c| c.lr.to_string()
     ))]
     lr: Option<f64>,

@@ -76,8 +76,7 @@ pub(super) fn adam(site: &Site, op: &AdamUpdate) -> Result<Lowered, String> {
 
 pub(super) fn rmsprop(site: &Site, op: &RmsPropUpdate) -> Result<Lowered, String> {
     let RmsPropUpdate { alpha, eps, weight_decay, momentum: has_velocity } = *op;
-    let places: [&[usize]; 2] =
-        if has_velocity { [&[1, 2, 5], &[0, 3, 4]] } else { [&[1, 2], &[0, 3]] };
+    let places: [&[usize]; 2] = if has_velocity { [&[1, 2, 5], &[0, 3, 4]] } else { [&[1, 2], &[0, 3]] };
     Ok(one_pass(site, places, move |f| {
         let momentum = if has_velocity { f64::from(f.scalar(2)) } else { 0.0 };
         let (lr, weight_decay) = (f64::from(f.scalar(1)), f64::from(weight_decay));

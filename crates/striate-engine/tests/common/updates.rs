@@ -36,12 +36,8 @@ pub(crate) fn cases() -> Vec<(Op, &'static [&'static str], Formula)> {
         let op = SgdUpdate { momentum, nesterov, weight_decay };
         let formula = move |arrays: &mut Arrays, gradient: &[f64], at: Scalars| {
             let kept = if momentum { f64::from(at.momentum) } else { 0.0 };
-            let hyper = Sgd {
-                lr: at.rate.into(),
-                momentum: kept,
-                weight_decay: weight_decay.into(),
-                nesterov,
-            };
+            let hyper =
+                Sgd { lr: at.rate.into(), momentum: kept, weight_decay: weight_decay.into(), nesterov };
             let [w, velocity] = two(arrays, ["w", "velocity"]);
             sgd(hyper, w, gradient, velocity);
         };
@@ -98,8 +94,11 @@ fn two<'a>(arrays: &'a mut Arrays, names: [&'static str; 2]) -> [&'a mut Vec<f64
 fn three<'a>(arrays: &'a mut Arrays, names: [&'static str; 3]) -> [&'a mut Vec<f64>; 3] {
     let len = arrays["w"].len();
     names.iter().for_each(|name| drop(arrays.entry(name).or_insert_with(|| vec![0.0; len])));
-    let mut found: Vec<(&str, &mut Vec<f64>)> =
-        arrays.iter_mut().filter(|(name, _)| names.contains(name)).map(|(name, array)| (*name, array)).collect();
+    let mut found: Vec<(&str, &mut Vec<f64>)> = arrays
+        .iter_mut()
+        .filter(|(name, _)| names.contains(name))
+        .map(|(name, array)| (*name, array))
+        .collect();
     found.sort_by_key(|(name, _)| names.iter().position(|known| known == name));
     let mut found = found.into_iter().map(|(_, array)| array);
     std::array::from_fn(|_| found.next().unwrap())
@@ -111,9 +110,8 @@ pub(crate) fn graph(op: Op) -> Graph {
     let parameter = |graph: &mut Graph, name: &str, role| {
         push(graph, name, Parameter { dims: DIMS.to_vec(), role, init: Init::ZEROS }, &[])
     };
-    let scalar = |graph: &mut Graph, name: &str, dtype| {
-        push(graph, name, Input { ty: Type::scalar().of(dtype) }, &[])
-    };
+    let scalar =
+        |graph: &mut Graph, name: &str, dtype| push(graph, name, Input { ty: Type::scalar().of(dtype) }, &[]);
     let w = parameter(&mut graph, "w", Role::Weight);
     let gradient = push(&mut graph, "gradient", Input { ty: Type::single(DIMS) }, &[]);
     let mut inputs = vec![w, gradient];

@@ -217,9 +217,6 @@ impl super::Op {
     /// Whether it changes a parameter by training's rule: what a run leaves out that only gathers gradients.
     pub fn is_update(&self) -> bool {
         use super::Op;
-        matches!(
-            self,
-            Op::SgdUpdate(_) | Op::AdamUpdate(_) | Op::RmsPropUpdate(_) | Op::AverageUpdate(_)
-        )
+        matches!(self, Op::SgdUpdate(_) | Op::AdamUpdate(_) | Op::RmsPropUpdate(_) | Op::AverageUpdate(_))
     }
 }

@@ -48,11 +48,7 @@ pub enum Rule {
 impl Default for Optimiser {
     /// Stochastic gradient descent with momentum, no decay.
     fn default() -> Self {
-        Self {
-            rule: Rule::Sgd { momentum: true, nesterov: false },
-            weight_decay: 0.0,
-            decay_all: true,
-        }
+        Self { rule: Rule::Sgd { momentum: true, nesterov: false }, weight_decay: 0.0, decay_all: true }
     }
 }
 

@@ -56,7 +56,9 @@ pub fn append_updates(graph: &mut Graph, loss: Value, how: &Updates) -> Result<(
     let mut trained: Vec<Trained> = parameters
         .into_iter()
         .zip(gradients)
-        .filter_map(|((name, role, value), gradient)| Some(Trained { name, role, value, gradient: gradient? }))
+        .filter_map(|((name, role, value), gradient)| {
+            Some(Trained { name, role, value, gradient: gradient? })
+        })
         .collect();
     let rate = input(graph, LEARNING_RATE, Type::scalar());
     if how.accumulate > 1 {
@@ -96,8 +98,7 @@ fn clip(graph: &mut Graph, trained: &mut [Trained], max_norm: f32) -> Result<(),
     }
     let factor = append(graph, "clip_factor", ClipFactor { max_norm }, &all)?[0];
     for Trained { name, gradient, .. } in trained {
-        *gradient =
-            append(graph, &format!("{name}/clipped"), Binary::MULTIPLY, &[*gradient, factor])?[0];
+        *gradient = append(graph, &format!("{name}/clipped"), Binary::MULTIPLY, &[*gradient, factor])?[0];
     }
     Ok(())
 }

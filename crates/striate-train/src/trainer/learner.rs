@@ -57,8 +57,11 @@ impl Learner {
     pub(crate) fn start(&mut self, given: Parameters, seed: u64) -> Result<Parameters, RunError> {
         let mut parameters = given;
         parameters.complete(&self.graph, seed);
-        let averages: Vec<String> =
-            self.graph.parameters().filter_map(|(node, ..)| node.name.strip_suffix(AVERAGE).map(Into::into)).collect();
+        let averages: Vec<String> = self
+            .graph
+            .parameters()
+            .filter_map(|(node, ..)| node.name.strip_suffix(AVERAGE).map(Into::into))
+            .collect();
         for name in averages {
             if let Some(tensor) = parameters.get(&name).cloned() {
                 parameters.0.insert(format!("{name}{AVERAGE}"), tensor);

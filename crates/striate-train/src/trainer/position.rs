@@ -2,8 +2,8 @@
 
 use super::{TrainError, Trainer};
 use crate::metrics::Tally;
-use crate::optimizer::Waiting;
 use crate::model::{from_file, to_file};
+use crate::optimizer::Waiting;
 use crate::run_folder::Checkpoint;
 use crate::schedule::PlateauState;
 use serde::{Deserialize, Serialize};
