@@ -1,5 +1,5 @@
 //! The learning-rate finder: a short run in which the rate rises exponentially, and what its loss says (Smith 2015, "Cyclical
-//! learning rates for training neural networks", section 3.3; smoothed as fastai does).
+//! learning rates for training neural networks", section 3.3).
 
 use crate::data::{Dataset, Samples};
 use crate::evaluate::UseError;
@@ -23,9 +23,9 @@ pub struct Sweep {
 }
 
 impl Default for Sweep {
-    /// From 10⁻⁶ to 10 in 100 steps.
+    /// From 10⁻⁶ to 10 in 140 steps.
     fn default() -> Self {
-        Self { from: 1e-6, to: 10.0, steps: 100 }
+        Self { from: 1e-6, to: 10.0, steps: 140 }
     }
 }
 
@@ -36,7 +36,8 @@ pub struct Trial {
     pub lr: f64,
     /// The step's loss.
     pub loss: f64,
-    /// The losses up to it, averaged with a weight that falls by 0.98 a step.
+    /// While the sweep goes on, the losses up to it, averaged with a weight that falls by 0.9 a step; in the finding, the
+    /// mean of the losses around it.
     pub smoothed: f64,
 }
 
@@ -49,14 +50,17 @@ pub struct Finding {
     pub steepest: Option<f64>,
     /// A tenth of the rate at which the smoothed loss is least; none where it does not fall.
     pub tenth_of_least: Option<f64>,
-    /// The rate to use: the steepest.
+    /// The rate to use: a tenth of the one with the least loss. The steepest fall is often that of a bad beginning.
     pub suggestion: Option<f64>,
     /// Whether the loss broke the sweep off before its end.
     pub diverged: bool,
 }
 
-/// How the smoothed loss remembers: fastai's 0.98.
-const SMOOTHING: f64 = 0.98;
+/// How the average under way remembers.
+const SMOOTHING: f64 = 0.9;
+
+/// Steps on either side of one that its smoothed loss is the mean of.
+const AROUND: usize = 5;
 
 /// The sweep ends where the smoothed loss exceeds the least so far by this factor.
 const TOO_FAR: f64 = 4.0;
@@ -107,9 +111,6 @@ pub fn find(
     Ok(curve.finding())
 }
 
-/// The slope is taken over a tenth of the sweep; its first tenth, where the average is of few losses, does not count.
-const STRETCHES: usize = 10;
-
 /// The losses of a sweep under way.
 #[derive(Default)]
 struct Curve {
@@ -133,21 +134,23 @@ impl Curve {
     }
 
     fn finding(self) -> Finding {
-        let Self { trials, diverged, .. } = self;
+        let Self { mut trials, diverged, .. } = self;
+        // Centred: an average of what came before lies behind the loss, and with it the rates.
+        let losses: Vec<f64> = trials.iter().map(|trial| trial.loss).collect();
+        for (index, trial) in trials.iter_mut().enumerate() {
+            let around = &losses[index.saturating_sub(AROUND)..losses.len().min(index + AROUND + 1)];
+            trial.smoothed = around.iter().sum::<f64>() / around.len() as f64;
+        }
         let least = trials.iter().enumerate().min_by(|(_, a), (_, b)| a.smoothed.total_cmp(&b.smoothed));
         let least = least.map_or(0, |(index, _)| index);
         let descent = &trials[..(least + 1).min(trials.len())];
-        let falls =
-            descent.first().zip(descent.last()).is_some_and(|(first, last)| last.smoothed < first.smoothed);
-        // Over a stretch, or noise would be steepest.
-        let stretch = (trials.len() / STRETCHES).max(1);
-        let fall = |span: &[Trial]| span[stretch].smoothed - span[0].smoothed;
-        let behind = trials.len() / STRETCHES;
-        let spans = descent.get(behind.min(descent.len())..).unwrap_or_default().windows(stretch + 1);
-        let steepest = spans.min_by(|a, b| fall(a).total_cmp(&fall(b))).map(|span| span[stretch / 2].lr);
+        let falls = descent.len() > AROUND && descent[least].smoothed < descent[0].smoothed;
+        let slope = |pair: &&[Trial]| pair[1].smoothed - pair[0].smoothed;
+        let pairs = descent.windows(2);
+        let steepest = pairs.min_by(|a, b| slope(a).total_cmp(&slope(b))).map(|pair| pair[1].lr);
         let steepest = steepest.filter(|_| falls);
         let tenth_of_least = falls.then(|| trials[least].lr / 10.0);
-        Finding { suggestion: steepest, steepest, tenth_of_least, diverged, trials }
+        Finding { suggestion: tenth_of_least, steepest, tenth_of_least, diverged, trials }
     }
 }
 
@@ -169,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_of_the_steepest_fall_is_suggested() {
+    fn the_rates_of_the_steepest_fall_and_of_the_least_loss_are_found() {
         let finding = sweep(|lr| 2.3 - 2.0 / (1.0 + (-4.0 * (lr.log10() + 2.0)).exp()) + (lr / 0.5).powi(4));
         let suggestion = finding.suggestion.unwrap();
-        // The average lags behind by some steps.
-        assert!((0.005..0.1).contains(&suggestion), "{suggestion}");
+        assert!((0.01..0.05).contains(&suggestion), "{suggestion}");
+        let steepest = finding.steepest.unwrap();
+        assert!((0.007..0.015).contains(&steepest), "{steepest}");
         assert!(finding.diverged && finding.trials.len() < 141, "{} steps", finding.trials.len());
-        assert!(finding.tenth_of_least.unwrap() < 0.1);
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn the_finder_plots_suggests_and_leaves_no_run_behind() {
 fn a_run_starts_from_a_models_parameters_without_naming_the_network() {
     let dir = trained();
     let args =
-        ["train", "--init", "run/model.safetensors", "--data", "data", "--freeze", "conv1", "--epochs", "1"];
+        ["train", "--init", "run/model.safetensors", "--data", "data", "--freeze", "conv1", "--batch", "16"];
     let done = striate(dir.path(), &args).args(["--run", "tuned"]).assert().success();
     let err = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
     assert_contains(&err, &["init  run/model.safetensors", "parameters match", "frozen conv1"]);
