@@ -95,7 +95,7 @@ pub fn find(
         let Some(batch) = loader.next_batch()? else { break };
         let part = step as f64 / (sweep.steps.max(2) - 1) as f64;
         let lr = sweep.from * (sweep.to / sweep.from).powf(part);
-        let loss = match learner.step(&batch, At { step, lr, momentum: None }) {
+        let loss = match learner.step(batch, At { step, lr, momentum: None }) {
             Ok(loss) => loss,
             Err(RunError::NotFinite(_)) => {
                 curve.diverged = true;

@@ -168,7 +168,7 @@ impl Trainer {
             let waited = step_start.elapsed();
             let lr = self.rate.at(position.step);
             let at = At { step: position.step, lr, momentum: self.rate.momentum_at(position.step) };
-            let loss = self.learner.step(&batch, at).map_err(|error| self.diverged(error, at.step))?;
+            let loss = self.learner.step(batch, at).map_err(|error| self.diverged(error, at.step))?;
             let epoch = position.step / self.steps_per_epoch + 1;
             position.tally.add(&self.learner.logits, classes, &batch.labels, loss);
             position.step += 1;

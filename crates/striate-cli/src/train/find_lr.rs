@@ -81,18 +81,14 @@ fn tell(finding: &Finding) -> Result<()> {
             "Look at the data (`striate eval`), or give --optimizer, --batch or --init something else to begin with."
         )?);
     };
-    let least = finding.tenth_of_least.unwrap_or(lr);
+    let steepest = finding.steepest.unwrap_or(lr);
     let bold = |lr: f64| style(format!("{lr:.1e}")).green().bold();
-    writeln!(out, "suggestion  {}   where the loss falls fastest", bold(lr))?;
-    writeln!(out, "       or   {}   a tenth of the rate of the least loss", bold(least))?;
+    writeln!(out, "suggestion  {}   a tenth of the rate of the least loss", bold(lr))?;
+    writeln!(out, "  steepest  {}   where the loss falls fastest", bold(steepest))?;
     writeln!(out)?;
     writeln!(out, "{}", style("Try next").bold())?;
     writeln!(out, "  the same command with --lr {lr:.1e} in place of --find-lr")?;
-    Ok(writeln!(
-        out,
-        "  with --schedule onecycle, whose rate is only its peak, up to --lr {:.1e}",
-        lr.max(least)
-    )?)
+    Ok(writeln!(out, "  with --schedule onecycle, whose rate is only its peak, up to three times as much")?)
 }
 
 /// The smoothed loss over the logarithm of the rate.
