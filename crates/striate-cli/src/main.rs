@@ -51,7 +51,7 @@ Examples:
 #[derive(Subcommand, Debug)]
 enum Verb {
     Summary(summary::SummaryArgs),
-    Train(train::Train),
+    Train(Box<train::Train>),
     Eval(eval::Eval),
     Predict(predict::Predict),
     Import(import::Import),
