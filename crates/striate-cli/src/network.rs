@@ -46,6 +46,11 @@ enum Source<'a> {
 }
 
 impl NetworkArgs {
+    /// The network of this name or file.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { net: Some(name.into()), notation: None }
+    }
+
     /// Whether a network is named at all.
     pub(crate) fn is_given(&self) -> bool {
         self.net.is_some() || self.notation.is_some()

@@ -1,5 +1,8 @@
 //! `striate train`.
 
+mod find_lr;
+mod settings;
+
 use clap::Args;
 use console::{Term, measure_text_width, style};
 use serde::Serialize;
@@ -11,16 +14,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use striate::prelude::*;
+use striate::train::optimizer::{Decay, Optimizer};
+use striate::train::recipe::{self, Recipe};
 use striate::train::recorder::{RecordError, Recorder};
 use striate::train::run_folder::RunError;
 #[cfg(feature = "ui")]
 use striate::train::runs::Run;
-use striate::train::schedule::Schedule;
-use striate::train::trainer::TrainError;
+use striate::train::trainer::{Normalization, TrainError};
+use striate::train::transfer::{self, Source};
+use striate::train::weights::Report;
 
 use crate::failure::{Failure, Result, note};
 use crate::network::NetworkArgs;
-use crate::options::{Format, Machine, Memory, chw, positive, write_json};
+use crate::options::{Format, Machine, Memory, chw, write_json};
 use crate::progress::Progress;
 use crate::signals;
 use crate::sources::{self, Reading};
@@ -28,6 +34,7 @@ use crate::text::{bytes, count, duration, percent, plural, shape, thousands};
 #[cfg(feature = "ui")]
 use crate::ui::Screen;
 use crate::view::View;
+use settings::Settings;
 
 /// Train a network on labelled images.
 ///
@@ -39,7 +46,7 @@ pub(crate) struct Train {
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
-    recipe: Recipe,
+    settings: Settings,
     #[command(flatten)]
     machine: Machine,
     #[command(flatten)]
@@ -55,6 +62,10 @@ pub(crate) struct Train {
     /// Go on with the run in --run DIR from its last checkpoint; its configuration counts
     #[arg(long, help_heading = "Run")]
     resume: bool,
+    /// Train for some steps at rising learning rates, keep nothing of it, and say which rate fits; the curve goes to
+    /// lr-finder.json in --run DIR, where that is given
+    #[arg(long, conflicts_with = "resume", help_heading = "Run")]
+    find_lr: bool,
     /// Write events for TensorBoard: losses, accuracies, rates, parameters, images, the network [default folder: the
     /// run's]
     #[arg(long, value_name = "DIR", num_args = 0..=1, help_heading = "Run")]
@@ -65,6 +76,17 @@ pub(crate) struct Train {
     ui: bool,
 }
 
+/// A run to be begun.
+struct Begun {
+    config: TrainConfig,
+    network: Graph,
+    data: [Arc<Dataset>; 2],
+    /// What its data set is called.
+    name: String,
+    /// Parameters to start from, and how they fit.
+    init: Option<(Parameters, Report)>,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   striate train lenet5
@@ -72,6 +94,11 @@ Examples:
   striate train resnet18 --data photos --augment flip,rrc=0.3 --batch 32 --lr 0.02
   striate train lenet5 --data ~/my-images --schedule warmup:1+cosine --lr 0.1 --run runs/mine
   striate train --notation 'conv5-8 - relu - maxpool - FC-10 - softmax' --epochs 1
+  striate train --recipe lenet5
+  striate train resnet56-cifar --recipe resnet-cifar --data cifar10:DIR --precision bf16
+  striate train lenet5 --find-lr
+  striate train lenet5 --optimizer adamw --decay weights --ema 0.999 --patience 3
+  striate train --init resnet18.safetensors --freeze 'layer[1-3].*' --data DIR
   striate train --resume --run runs/mine
   striate train lenet5 --ui                  on the whole screen
   striate train lenet5 --tensorboard         then: tensorboard --logdir runs
@@ -97,80 +124,6 @@ fn after_help() -> String {
     format!("{text}\n\n{}", sources::help())
 }
 
-/// How it is trained: what a run's result depends on besides network and data.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Recipe")]
-struct Recipe {
-    /// The labelled images: a name, a folder, a list or shards, see below [default: mnist]
-    #[arg(long, value_name = "SOURCE")]
-    data: Option<String>,
-    #[arg(long, value_name = "E", value_parser = clap::value_parser!(u64).range(1..))]
-    #[arg(help = with_default("Passes over the training images", |c| c.epochs.to_string()))]
-    epochs: Option<u64>,
-    #[arg(long, value_name = "B", value_parser = positive)]
-    #[arg(help = with_default("Images of a step", |c| c.batch.to_string()))]
-    batch: Option<usize>,
-    #[arg(long, value_parser = at_least_zero::<f64>)]
-    #[arg(help = with_default("The base learning rate; of onecycle the highest", |c| c.lr.to_string()))]
-    lr: Option<f64>,
-    #[arg(long)]
-    #[arg(help = with_default("How the learning rate changes, see below", |c| c.schedule.to_string()))]
-    schedule: Option<Schedule>,
-    #[arg(long, value_parser = below_one)]
-    #[arg(help = with_default(
-        "The part of the velocity that a step keeps; onecycle moves it itself",
-        |c| c.momentum.to_string()
-    ))]
-    momentum: Option<f32>,
-    /// Nesterov's form of momentum
-    #[arg(long)]
-    nesterov: bool,
-    #[arg(long, value_name = "PENALTY", value_parser = at_least_zero::<f32>)]
-    #[arg(help = with_default("L2 penalty on every parameter", |c| c.weight_decay.to_string()))]
-    weight_decay: Option<f32>,
-    #[arg(long, value_name = "PART", value_parser = below_one)]
-    #[arg(help = with_default(
-        "The part of each target that all classes share",
-        |c| c.label_smoothing.to_string()
-    ))]
-    label_smoothing: Option<f32>,
-    /// Random changes of the images, such as crop=4,flip or resnet, see below
-    /// [default: digits for mnist, crop=4,flip for cifar]
-    #[arg(long, value_name = "CHANGES")]
-    augment: Option<Augment>,
-    #[arg(long)]
-    #[arg(help = with_default("The seed of everything random", |c| c.seed.to_string()))]
-    seed: Option<u64>,
-}
-
-/// Help that ends in the library's default.
-fn with_default(help: &str, field: fn(&TrainConfig) -> String) -> String {
-    let config = zoo::build("mlp").ok().and_then(|network| TrainConfig::new(&network, "mnist").ok());
-    config.map_or_else(|| help.into(), |config| format!("{help} [default: {}]", field(&config)))
-}
-
-impl Recipe {
-    /// Puts what was given in place of what `config` says.
-    fn apply(&self, config: &mut TrainConfig) {
-        fn put<T: Clone>(given: &Option<T>, to: &mut T) {
-            if let Some(given) = given {
-                to.clone_from(given);
-            }
-        }
-        put(&self.data, &mut config.data);
-        put(&self.epochs, &mut config.epochs);
-        put(&self.batch, &mut config.batch);
-        put(&self.lr, &mut config.lr);
-        put(&self.schedule, &mut config.schedule);
-        put(&self.momentum, &mut config.momentum);
-        put(&self.weight_decay, &mut config.weight_decay);
-        put(&self.label_smoothing, &mut config.label_smoothing);
-        put(&self.augment, &mut config.augment);
-        put(&self.seed, &mut config.seed);
-        config.nesterov |= self.nesterov;
-    }
-}
-
 /// The outcome, as programs read it.
 #[derive(Serialize)]
 struct Outcome<'a> {
@@ -184,12 +137,20 @@ struct Outcome<'a> {
     seconds: f64,
     images_per_s: f64,
     epochs: u64,
+    /// For want of progress.
+    stopped_early: bool,
     model: &'a Path,
     run: &'a Path,
 }
 
 impl Train {
     pub(crate) fn run(self, format: Format) -> Result<()> {
+        if self.find_lr {
+            let Begun { config, network, data, init, .. } = self.begun()?;
+            let given = init.map(|(parameters, _)| parameters).unwrap_or_default();
+            let run = self.run.as_deref();
+            return find_lr::run(&config, &network, data, given, self.machine.threads(), run, format);
+        }
         let mut trainer = if self.resume { self.resumed()? } else { self.fresh()? };
         let config = trainer.config().clone();
         let path = trainer.folder().path().to_path_buf();
@@ -257,7 +218,8 @@ impl Train {
             best_accuracy: report.best_accuracy,
             seconds: report.last.seconds,
             images_per_s: report.images_per_s,
-            epochs: config.epochs,
+            epochs: report.last.epoch,
+            stopped_early: report.stopped,
             model: &report.model,
             run: &path,
         };
@@ -293,9 +255,9 @@ impl Train {
             let mut facts = vec![("run".to_string(), path.display().to_string())];
             let told = |(name, _): &(String, String)| name != "network" && name != "data";
             facts.extend(Run::open(path)?.settings().into_iter().filter(told));
-            return Ok(View::Screen(Screen::take(title, config.epochs, facts, stop)?));
+            return Ok(View::Screen(Screen::take(title, trainer.epochs(), facts, stop)?));
         }
-        Ok(View::Lines(Progress::new(config.epochs)))
+        Ok(View::Lines(Progress::new(trainer.epochs())))
     }
 
     /// What is kept of the run for those who look at it.
@@ -307,20 +269,70 @@ impl Train {
         })
     }
 
+    /// What a new run begins with.
+    fn begun(&self) -> Result<Begun> {
+        let wanted = self.settings.wanted()?;
+        let source = self.data_of(&wanted)?;
+        let data = self.reading.both(&source)?;
+        let [train, _] = &data;
+        let init = match &wanted.init {
+            Some(path) => Some(Source::open(path, train.shape())?),
+            None => None,
+        };
+        let network = self.network_of(&wanted, init.as_ref(), train)?;
+        let mut config = TrainConfig::new(&network, &source)?;
+        wanted.apply(&mut config).map_err(Failure::usage)?;
+        self.compute_as_asked(&mut config);
+        let preprocess = init.as_ref().and_then(|source| source.preprocess.as_ref());
+        if let Some(known) = preprocess.filter(|known| known.mean.len() == train.channels()) {
+            let (mean, std) = (known.mean.clone(), known.std.clone());
+            config.normalization = Some(Normalization { mean, std });
+        }
+        config.check().map_err(|error| Failure::from(error).of_usage())?;
+        transfer::frozen(&network, &config.freeze).map_err(|error| Failure::from(error).of_usage())?;
+        let init = init.map(|source| source.fit(&network)).transpose()?;
+        let name = train.name().to_string();
+        Ok(Begun { config, network, data, name, init })
+    }
+
+    /// The data set: a recipe that names none is of one that has to be brought.
+    fn data_of(&self, wanted: &Recipe) -> Result<String> {
+        match (&wanted.data, &self.settings.recipe) {
+            (Some(data), _) => Ok(data.clone()),
+            (None, Some(recipe)) => {
+                let text = format!("recipe {recipe} does not bring its images along");
+                Err(Failure::usage(text)
+                    .advise("say where they are: --data NAME|DIR, `striate train --help` has the kinds"))
+            }
+            (None, None) => Ok("mnist".into()),
+        }
+    }
+
+    /// The network: the one that is named, else the recipe's, else that of the model it starts from.
+    fn network_of(&self, wanted: &Recipe, init: Option<&Source>, train: &Dataset) -> Result<Graph> {
+        let classes = train.classes().len();
+        if self.network.is_given() {
+            return self.network.build_for(train, self.input);
+        }
+        if let Some(name) = &wanted.network {
+            return NetworkArgs::named(name).build_for(train, self.input);
+        }
+        if let Some(graph) = init.and_then(|source| source.graph.as_ref()) {
+            return Ok(transfer::with_classes(graph, classes)?);
+        }
+        let recipes = recipe::names().collect::<Vec<_>>().join(", ");
+        let next = match init {
+            Some(_) => "the file has parameters alone: name the network they belong to, as in `striate train resnet18 --init …`".into(),
+            None => format!(
+                "name one, as in `striate train lenet5`, take a recipe's (--recipe {recipes}), or go on with a run: --resume --run DIR"
+            ),
+        };
+        Err(Failure::usage("no network is named").advise(next))
+    }
+
     /// A new run.
     fn fresh(&self) -> Result<Trainer> {
-        if !self.network.is_given() {
-            let next = "name one, as in `striate train lenet5`, or go on with a run: --resume --run DIR";
-            return Err(Failure::usage("no network is named").advise(next));
-        }
-        let source = self.recipe.data.as_deref().unwrap_or("mnist");
-        let data = self.reading.both(source)?;
-        let [train, _] = &data;
-        let network = self.network.build_for(train, self.input)?;
-        let mut config = TrainConfig::new(&network, source)?;
-        self.recipe.apply(&mut config);
-        self.compute_as_asked(&mut config);
-        config.check().map_err(|error| Failure::from(error).of_usage())?;
+        let Begun { config, network, data, name, init } = self.begun()?;
         let folder = match &self.run {
             Some(path) => RunFolder::create(path, &config).map_err(|error| match error {
                 RunError::Exists(_) => {
@@ -332,11 +344,17 @@ impl Train {
                 }
                 error => error.into(),
             })?,
-            None => numbered(&config, train.name())?,
+            None => numbered(&config, &name)?,
         };
         let path = folder.path().to_path_buf();
         let trainer = Trainer::new(config, network, data, folder, self.machine.threads());
-        Ok(trainer.inspect_err(|_| discard(&path))?)
+        let mut trainer = trainer.inspect_err(|_| discard(&path))?;
+        if let Some((parameters, report)) = init {
+            let file = trainer.config().init.clone().unwrap_or_default();
+            write_line(&fact("init", &[file, report.to_string().replace("\n  ", "\n         ")]));
+            trainer.start_from(parameters);
+        }
+        Ok(trainer)
     }
 
     /// What the command line says of the machine, in a configuration.
@@ -368,7 +386,9 @@ impl Train {
             Trainer::resume_with(folder, self.machine.threads(), |source| self.reading.again(source))?;
         let config = trainer.config();
         let mut asked = config.clone();
-        self.recipe.apply(&mut asked);
+        let wanted = self.settings.wanted()?;
+        wanted.apply(&mut asked).map_err(Failure::usage)?;
+        asked.data.clone_from(wanted.data.as_ref().unwrap_or(&config.data));
         self.compute_as_asked(&mut asked);
         if self.network.is_given() {
             let [train, _] = trainer.data();
@@ -475,12 +495,24 @@ fn heading(trainer: &Trainer, machine: &Machine) -> Vec<String> {
         train.shape().map_or_else(|| kind_of(train), |dims| shape(&dims)),
         plural(train.classes().len(), "class"),
     ];
+    let length = match config.iterations {
+        Some(steps) => format!("{} steps", thousands(steps as usize)),
+        None => plural(config.epochs as usize, "epoch"),
+    };
+    let is_weights = config.decay == Decay::Weights && config.weight_decay > 0.0;
+    let some =
+        |name: &str, value: Option<String>| value.map(|value| format!("{name} {value}")).unwrap_or_default();
     let recipe = [
-        format!("{} of batches of {}", plural(config.epochs as usize, "epoch"), config.batch),
+        format!("{length} of batches of {}", config.batch),
+        if config.accumulate > 1 { format!("in {} parts", config.accumulate) } else { String::new() },
         format!("lr {} {}", config.lr, config.schedule),
-        momentum,
-        penalty("weight decay", config.weight_decay),
+        if config.optimizer == Optimizer::Sgd { momentum } else { config.optimizer.to_string() },
+        penalty("weight decay", config.weight_decay) + if is_weights { " of weights" } else { "" },
+        some("clip", config.clip.map(|norm| norm.to_string())),
+        some("average", config.ema.map(|decay| decay.to_string())),
         penalty("label smoothing", config.label_smoothing),
+        some("patience", config.patience.map(|patience| patience.to_string())),
+        if config.freeze.is_empty() { String::new() } else { format!("frozen {}", config.freeze.join(" ")) },
         format!("augment {}", config.augment),
         format!("seed {}", config.seed),
     ];
@@ -491,6 +523,10 @@ fn heading(trainer: &Trainer, machine: &Machine) -> Vec<String> {
 /// What pictures of no size of their own are.
 fn kind_of(data: &Dataset) -> String {
     format!("{} of any size", if data.channels() == 1 { "grey pictures" } else { "pictures" })
+}
+
+fn write_line(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// A line of what is known before the start; parts that do not fit go to the next line.
@@ -523,6 +559,15 @@ impl Outcome<'_> {
         let accuracy = style(percent(self.test_accuracy)).green().bold();
         let best = percent(self.best_accuracy);
         writeln!(out, "test accuracy  {accuracy}   error {error}, best epoch {best}")?;
+        if self.stopped_early {
+            let best = self.run.join("checkpoints/best.safetensors");
+            writeln!(
+                out,
+                "stopped        after epoch {}, without progress; the best is {}",
+                self.epochs,
+                best.display()
+            )?;
+        }
         let time = duration(Duration::from_secs_f64(self.seconds));
         writeln!(
             out,
@@ -536,20 +581,4 @@ impl Outcome<'_> {
         let data = if self.data == "mnist" { String::new() } else { format!(" --data {}", self.data) };
         Ok(writeln!(out, "  striate eval {model}{data}")?)
     }
-}
-
-fn at_least_zero<T: std::str::FromStr + PartialOrd + Default + Into<f64> + Copy>(
-    text: &str,
-) -> std::result::Result<T, String> {
-    let number: T = text.parse().map_err(|_| "it is no number")?;
-    if number >= T::default() && number.into().is_finite() {
-        Ok(number)
-    } else {
-        Err("it must be at least 0".into())
-    }
-}
-
-fn below_one(text: &str) -> std::result::Result<f32, String> {
-    let number: f32 = text.parse().map_err(|_| "it is no number")?;
-    if (0.0..1.0).contains(&number) { Ok(number) } else { Err("it must lie from 0 to below 1".into()) }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use std::time::Instant;
 use striate::engine::Buffer;
-use striate::graph::training::{self, ClassifierTraining, LEARNING_RATE, MOMENTUM, Sgd};
+use striate::graph::training::{self, LEARNING_RATE, MOMENTUM, Optimiser};
 use striate::graph::{DType, recompute};
 use striate::kernels::Element;
 use striate::kernels::rng::{Purpose, Rng};
@@ -128,8 +128,8 @@ impl Workload {
             Task::Infer => graph.inference(),
             Task::Train => {
                 classifier_shape(&graph)?;
-                let sgd = Sgd { weight_decay: 5e-4, ..Sgd::default() };
-                let step = training::classifier(&graph, &ClassifierTraining { sgd, ..Default::default() })?;
+                let sgd = Optimiser { weight_decay: 5e-4, ..Optimiser::default() };
+                let step = training::classifier(&graph, &sgd.into())?;
                 recompute(&step, self.memory.recompute.unwrap_or_default())
             }
         };

@@ -78,4 +78,90 @@ pub enum RunError {
     /// A loss refused its labels.
     #[error(transparent)]
     Loss(#[from] LossError),
+    /// A value of training is infinite or no number.
+    #[error(transparent)]
+    NotFinite(#[from] Box<NotFinite>),
+}
+
+/// A value of training that is infinite or no number, and the first of those it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NotFinite {
+    /// What it was seen at.
+    pub seen: Seen,
+    /// What it is there.
+    pub value: f32,
+    /// The first in the order of computation; none where it could not be found again.
+    pub origin: Option<Origin>,
+}
+
+/// Where a value that is no number is seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// The loss.
+    Loss,
+    /// What a parameter would be changed by, though the loss is a number.
+    Gradient {
+        /// The parameter.
+        of: String,
+    },
+}
+
+/// Where the first value that is no number is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// An input had it.
+    Input {
+        /// Which.
+        name: String,
+        /// What it has.
+        value: f32,
+    },
+    /// A parameter had it before.
+    Parameter {
+        /// Which.
+        name: String,
+        /// What it has.
+        value: f32,
+    },
+    /// A step computed it from numbers.
+    Step {
+        /// The nodes it computes, joined by `+`.
+        name: String,
+        /// The first node's operation.
+        op: &'static str,
+        /// What it computed.
+        value: f32,
+    },
+}
+
+impl std::error::Error for NotFinite {}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Seen::Loss => f.write_str("the loss"),
+            Seen::Gradient { of } => write!(f, "the gradient of {of}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Input { name, value } => write!(f, "the input {name} has {value}"),
+            Origin::Parameter { name, value } => write!(f, "the parameter {name} was {value} before"),
+            Origin::Step { name, op, value } => write!(f, "the first was {value}, out of {name} ({op})"),
+        }
+    }
+}
+
+impl std::fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { seen, value, origin } = self;
+        write!(f, "{seen} became {value}")?;
+        match origin {
+            Some(origin) => write!(f, ": {origin}"),
+            None => Ok(()),
+        }
+    }
 }

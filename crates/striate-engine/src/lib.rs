@@ -29,6 +29,7 @@ mod buffer;
 mod convolution;
 mod error;
 mod functions;
+mod guard;
 mod lower;
 mod options;
 mod parameters;
@@ -43,7 +44,8 @@ mod units;
 
 pub use buffer::Buffer;
 pub use convolution::{Convolution, Pass, Tuning};
-pub use error::{PlanError, RunError};
+pub use error::{NotFinite, Origin, PlanError, RunError, Seen};
+pub use guard::Extent;
 pub use options::PlanOptions;
 pub use parameters::{ParameterMismatch, Parameters};
 pub use plan::{Layout, Plan, StepInfo};

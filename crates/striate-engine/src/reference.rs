@@ -310,7 +310,12 @@ impl<'a> Site<'a> {
             | Op::CrossEntropyBackward(_)
             | Op::BceWithLogitsBackward(_)
             | Op::MeanSquaredErrorBackward(_)
-            | Op::SgdUpdate(_) => {
+            | Op::SgdUpdate(_)
+            | Op::AdamUpdate(_)
+            | Op::RmsPropUpdate(_)
+            | Op::AverageUpdate(_)
+            | Op::Accumulate(_)
+            | Op::ClipFactor(_) => {
                 let (node, op) = self.name();
                 Err(ReferenceError::NotInterpreted { node, op })
             }

@@ -4,13 +4,14 @@ use crate::arena::Arena;
 use crate::error::RunError;
 use crate::lower::Frame;
 use crate::parameters::Parameters;
+use crate::place::{Place, Storage};
 use crate::plan::{Plan, Port};
 use crate::{Tensor, threads};
 use bytemuck::Pod;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use striate_graph::DType;
-use striate_kernels::{Context, Executor};
+use striate_kernels::{Bf16, Context, Element, Executor, Pixels, survey};
 
 /// A plan with its memory, ready to run again and again.
 pub struct Session {
@@ -205,7 +206,33 @@ impl Session {
         Ok(())
     }
 
-    fn run_step(&mut self, index: usize) -> Result<(), RunError> {
+    /// The place of a float output.
+    pub(crate) fn output_place(&self, name: &str) -> Result<Place, RunError> {
+        Ok(find(&self.plan.outputs, "output", name, DType::F32)?.place)
+    }
+
+    /// The first of the floats at `place` that is infinite or no number.
+    pub(crate) fn first_not_finite(&self, place: &Place) -> Option<f32> {
+        match place.storage {
+            Storage::F32 => self.first_of::<f32>(place),
+            Storage::Bf16 => self.first_of::<Bf16>(place),
+            Storage::U32 | Storage::U8 => None,
+        }
+    }
+
+    fn first_of<E: Element>(&self, place: &Place) -> Option<f32> {
+        let cx = Context { isa: self.plan.options.isa, exec: &*self.exec };
+        // SAFETY: no step is running.
+        let data = unsafe { self.arena.read::<E>(place.offset, place.span()) };
+        let (rows, channels) = (place.rows(), place.channels());
+        if survey::all_finite(&cx, Pixels::new(data, place.ld), rows, channels) {
+            return None;
+        }
+        let pixels = data.chunks(place.ld.max(1)).flat_map(|pixel| &pixel[..channels.min(pixel.len())]);
+        pixels.map(|element| element.to_f32()).find(|value| !value.is_finite())
+    }
+
+    pub(crate) fn run_step(&mut self, index: usize) -> Result<(), RunError> {
         let step = &self.plan.steps[index];
         let frame = Frame {
             arena: &self.arena,

@@ -235,9 +235,9 @@ fn absorb_updates(
 }
 
 /// Whether a unit does nothing but update parameters.
-fn is_update(graph: &Graph, unit: &Unit) -> bool {
+pub(crate) fn is_update(graph: &Graph, unit: &Unit) -> bool {
     let mut nodes = unit.absorbed.iter().chain([&unit.root]).map(|id| graph.node(*id));
-    nodes.any(|node| matches!(node.op, Op::SgdUpdate(_)))
+    nodes.any(|node| node.op.is_update())
 }
 
 /// The gradients of ReLUs that are computed with a batch norm's, by the norm's gradient: the first to read them.
@@ -306,20 +306,30 @@ fn touch(graph: &Graph, root: &Node, unit: &mut Unit, statics: &mut HashMap<Valu
 }
 
 /// Sorts the units into an order of computation in which each parameter's update runs as soon as what it takes is there
-/// and nobody else needs the old value, so that the gradient's memory is free again.
+/// and nobody else needs the old value, so that the gradient's memory is free again. What another unit changes in place is
+/// there behind that unit.
 fn place_updates(graph: &Graph, placed: &mut [(NodeId, Unit)], made_by: &dyn Fn(Value) -> NodeId) {
     let viewed = viewed_values(graph);
     let mut last_touch: HashMap<Value, NodeId> = HashMap::new();
+    let mut last_write: HashMap<Value, NodeId> = HashMap::new();
     for (position, unit) in placed.iter().filter(|(_, unit)| !is_update(graph, unit)) {
         for value in unit.reads.iter().chain(&unit.writes) {
             let last = last_touch.entry(viewed[value.index()]).or_insert(*position);
+            *last = (*last).max(*position);
+        }
+        for value in &unit.writes {
+            let last = last_write.entry(viewed[value.index()]).or_insert(*position);
             *last = (*last).max(*position);
         }
     }
     for (position, unit) in placed.iter_mut().filter(|(_, unit)| is_update(graph, unit)) {
         let made = unit.reads.iter().map(|value| made_by(viewed[value.index()]));
         let free = unit.writes.iter().filter_map(|value| last_touch.get(&viewed[value.index()]).copied());
-        *position = made.chain(free).max().unwrap_or(*position);
+        let changed = unit.reads.iter().filter_map(|value| last_write.get(&viewed[value.index()]).copied());
+        *position = made.chain(free).chain(changed).max().unwrap_or(*position);
+        for value in &unit.writes {
+            last_write.insert(viewed[value.index()], *position);
+        }
     }
     placed.sort_by_key(|(position, unit)| (*position, is_update(graph, unit)));
 }

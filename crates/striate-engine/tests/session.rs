@@ -2,7 +2,7 @@
 
 use striate_engine::{Isa, Parameters, Plan, PlanOptions, Session};
 use striate_graph::ops::*;
-use striate_graph::training::{self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS, Sgd};
+use striate_graph::training::{self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS, Optimiser, Rule};
 use striate_graph::{Builder, Graph, Type};
 
 /// Convolution, batch norm, a residual block, an inception block, dropout: everything that plans fuse or alias.
@@ -81,12 +81,15 @@ fn the_same_bits_for_any_number_of_threads() {
 #[test]
 fn an_update_within_the_gradients_kernel_has_the_bits_of_one_behind_it() {
     for sgd in [
-        Sgd { momentum: false, weight_decay: 1e-2, ..Sgd::default() },
-        Sgd { weight_decay: 1e-2, decay_all: false, ..Sgd::default() },
-        Sgd { nesterov: true, ..Sgd::default() },
+        Optimiser {
+            rule: Rule::Sgd { momentum: false, nesterov: false },
+            weight_decay: 1e-2,
+            ..Optimiser::default()
+        },
+        Optimiser { weight_decay: 1e-2, decay_all: false, ..Optimiser::default() },
+        Optimiser { rule: Rule::Sgd { momentum: true, nesterov: true }, ..Optimiser::default() },
     ] {
-        let within =
-            training::classifier(&network(), &ClassifierTraining { sgd, ..Default::default() }).unwrap();
+        let within = training::classifier(&network(), &sgd.into()).unwrap();
         let is_gradient = |node: &&striate_graph::Node| matches!(node.op, Op::LinearBackwardWeights(_));
         let gradients = within.nodes().map(|(_, node)| node).find(is_gradient).unwrap().outputs.clone();
         let mut behind = within.clone();

@@ -1,12 +1,17 @@
 //! Training is a graph too: forward, loss, gradients and update in one.
 
-use crate::autodiff::gradients;
+mod optimiser;
+mod updates;
+
+pub use optimiser::{Optimiser, Rule};
+pub use updates::{Updates, append_updates};
+
 use crate::error::{GraphErrors, NodeError, Problem};
 use crate::ops::{
-    BatchNorm, Binary, CrossEntropy, Dropout, GlobalPool, Input, MaxPool2d, Op, Parameter, PoolKind, Role,
-    Scale, SgdUpdate,
+    BatchNorm, Binary, CrossEntropy, Dropout, GlobalPool, Input, MaxPool2d, Op, PoolKind, Scale,
 };
-use crate::{DType, Graph, Init, Type, Value, legalise};
+use crate::{DType, Graph, Type, Value, legalise};
+use std::collections::BTreeSet;
 
 /// The name of the input that holds the class labels.
 pub const LABELS: &str = "labels";
@@ -20,38 +25,29 @@ pub const LEARNING_RATE: &str = "learning_rate";
 pub const MOMENTUM: &str = "momentum";
 /// The name of the input that counts training steps; present where something is random.
 pub const STEP: &str = "step";
+/// The name of the input that counts updates, from 0; present where the optimiser's rule depends on it.
+pub const UPDATES: &str = "updates";
+/// The name of the input that says what part of the gradients' sum is kept: 0 in the first run of a step, then 1; present
+/// where a step has several.
+pub const KEEP: &str = "keep";
+/// The name of the input that says what part of the parameters' moving average is kept; present where there is one.
+pub const AVERAGE_DECAY: &str = "average_decay";
 /// The name of the output that holds the loss.
 pub const LOSS: &str = "loss";
 /// The name of the output that holds the class scores.
 pub const LOGITS: &str = "logits";
 /// What a velocity's name adds to its parameter's.
 pub const VELOCITY: &str = ".velocity";
-
-/// Stochastic gradient descent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sgd {
-    /// Whether a velocity is kept; how much of it, the input [`MOMENTUM`] says at each step.
-    pub momentum: bool,
-    /// Nesterov's form of momentum.
-    pub nesterov: bool,
-    /// L2 penalty.
-    pub weight_decay: f32,
-    /// Whether the penalty also applies to biases and to normalisations' scales and shifts.
-    pub decay_all: bool,
-}
-
-impl Default for Sgd {
-    /// With momentum, no penalty.
-    fn default() -> Self {
-        Self { momentum: true, nesterov: false, weight_decay: 0.0, decay_all: true }
-    }
-}
+/// What the name of a gradient's sum adds to its parameter's.
+pub const SUM: &str = ".sum";
+/// What the name of a moving average adds to its parameter's.
+pub const AVERAGE: &str = ".average";
 
 /// How a classifier is trained.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClassifierTraining {
-    /// The optimiser.
-    pub sgd: Sgd,
+    /// What becomes of the gradients.
+    pub updates: Updates,
     /// Label smoothing of the cross-entropy.
     pub smoothing: f32,
     /// Weight of each auxiliary head's loss (GoogLeNet: 0.3).
@@ -62,20 +58,29 @@ pub struct ClassifierTraining {
 
 impl Default for ClassifierTraining {
     fn default() -> Self {
-        Self { sgd: Sgd::default(), smoothing: 0.0, auxiliary_weight: 0.3, mixed: false }
+        let updates = Updates::default();
+        Self { updates, smoothing: 0.0, auxiliary_weight: 0.3, mixed: false }
     }
 }
 
-/// The training graph of a classifier: one run is one step.
+impl From<Optimiser> for ClassifierTraining {
+    /// With this optimiser and nothing else out of the ordinary.
+    fn from(optimiser: Optimiser) -> Self {
+        Self { updates: Updates { optimiser, ..Updates::default() }, ..Self::default() }
+    }
+}
+
+/// The training graph of a classifier: one run is one step, or the last of those that make one.
 ///
 /// Inputs: the network's image, [`LABELS`], [`LEARNING_RATE`], [`MOMENTUM`] where velocities are kept, [`STEP`] where
-/// there is dropout, [`OTHER_LABELS`] and [`MIX`] where images are mixed. Outputs: [`LOSS`], [`LOGITS`].
+/// there is dropout, [`OTHER_LABELS`] and [`MIX`] where images are mixed, and [`UPDATES`], [`KEEP`] and [`AVERAGE_DECAY`]
+/// where [`Updates`] asks for what reads them. Outputs: [`LOSS`], [`LOGITS`].
 ///
 /// # Errors
 /// Every node that cannot be trained.
 pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphErrors> {
     reserve(net, if how.mixed { &[LABELS, OTHER_LABELS, MIX] } else { &[LABELS] })?;
-    let mut graph = training_mode(net)?;
+    let mut graph = partly_in_training_mode(net, &how.updates.frozen)?;
     let heads: Vec<Value> = graph.outputs().iter().map(|o| graph.before_softmax(o.value)).collect();
     let labels = input(&mut graph, LABELS, Type::batched([]).of(DType::U32));
     let other = how.mixed.then(|| {
@@ -107,7 +112,7 @@ pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphE
         }]));
     };
     let logits = heads[0];
-    append_updates(&mut graph, loss, &how.sgd)?;
+    append_updates(&mut graph, loss, &how.updates)?;
     // Without what only the network's own output needs, such as the final softmax.
     let mut graph = graph.with_outputs([(LOSS, loss), (LOGITS, logits)]).prune(|_| true);
     graph.name = format!("{} (training)", net.name);
@@ -120,13 +125,22 @@ pub fn classifier(net: &Graph, how: &ClassifierTraining) -> Result<Graph, GraphE
 /// # Errors
 /// Where a node is named [`STEP`].
 pub fn training_mode(net: &Graph) -> Result<Graph, GraphErrors> {
+    partly_in_training_mode(net, &BTreeSet::new())
+}
+
+/// [`training_mode`], but a batch norm whose scale and shift are both among the parameters `frozen` goes by its running
+/// statistics and leaves them alone.
+fn partly_in_training_mode(net: &Graph, frozen: &BTreeSet<String>) -> Result<Graph, GraphErrors> {
     reserve(net, &[STEP])?;
     let mut step = None;
     let mut streams = 0;
     Ok(legalise(net).rewrite(|new, node, inputs| {
         let mut inputs = inputs.to_vec();
         let op: Op = match &node.op {
-            Op::BatchNorm(norm) => BatchNorm { training: true, ..*norm }.into(),
+            Op::BatchNorm(norm) => {
+                let is_frozen = |value: &Value| frozen.contains(&new.node(new.producer(*value)).name);
+                BatchNorm { training: !inputs[1..3].iter().all(is_frozen), ..*norm }.into()
+            }
             Op::MaxPool2d(pool) => MaxPool2d { save_indices: true, ..*pool }.into(),
             Op::GlobalPool(pool) => GlobalPool { save_indices: pool.kind == PoolKind::Max, ..*pool }.into(),
             Op::Dropout(dropout) if dropout.p > 0.0 => {
@@ -139,38 +153,6 @@ pub fn training_mode(net: &Graph) -> Result<Graph, GraphErrors> {
         };
         new.push(node.name.clone(), op, &inputs).expect("training mode keeps types")
     }))
-}
-
-/// Appends the gradients of `loss` and the update of every trained parameter.
-///
-/// # Errors
-/// Every node between that is not differentiable.
-pub fn append_updates(graph: &mut Graph, loss: Value, sgd: &Sgd) -> Result<(), GraphErrors> {
-    reserve(graph, &[LEARNING_RATE, MOMENTUM])?;
-    let trained: Vec<(String, Role, Value)> = graph
-        .parameters()
-        .filter(|(_, parameter, _)| parameter.role.is_trained())
-        .map(|(node, parameter, value)| (node.name.clone(), parameter.role, value))
-        .collect();
-    let wrt: Vec<Value> = trained.iter().map(|(_, _, value)| *value).collect();
-    let gradients = gradients(graph, loss, &wrt)?;
-    let rate = input(graph, LEARNING_RATE, Type::scalar());
-    let momentum = sgd.momentum.then(|| input(graph, MOMENTUM, Type::scalar()));
-    for ((name, role, value), gradient) in trained.into_iter().zip(gradients) {
-        let Some(gradient) = gradient else { continue };
-        let decayed = sgd.decay_all || role == Role::Weight;
-        let weight_decay = if decayed { sgd.weight_decay } else { 0.0 };
-        let update = SgdUpdate { momentum: sgd.momentum, nesterov: sgd.nesterov, weight_decay };
-        let mut inputs = vec![value, gradient, rate];
-        if let Some(momentum) = momentum {
-            let dims = graph.ty(value).dims.clone();
-            let velocity = Parameter { dims, role: Role::OptimiserState, init: Init::ZEROS };
-            inputs.push(append(graph, &format!("{name}{VELOCITY}"), velocity, &[])?[0]);
-            inputs.push(momentum);
-        }
-        append(graph, &format!("{name}/update"), update, &inputs)?;
-    }
-    Ok(())
 }
 
 /// `weight` of the first value and the rest of the second.

@@ -37,6 +37,7 @@ pub mod rng;
 pub mod simd;
 pub mod softmax;
 mod strided;
+pub mod survey;
 pub mod upsample;
 pub mod view;
 

@@ -42,6 +42,22 @@ pub struct Adam {
     pub decoupled: bool,
 }
 
+/// RMSProp (Tieleman and Hinton 2012), as PyTorch has it: g ← g + λp;  s ← αs + (1 − α)g²;  v ← μv + g / (√s + ε);
+/// p ← p − η v. TensorFlow's has ε within the root and η within v.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RmsProp {
+    /// Learning rate η.
+    pub lr: f64,
+    /// Decay α of the mean squared gradient.
+    pub alpha: f64,
+    /// ε, which bounds the step where gradients vanish.
+    pub eps: f64,
+    /// Weight decay λ.
+    pub weight_decay: f64,
+    /// Momentum μ; 0 for none.
+    pub momentum: f64,
+}
+
 /// One step of plain or momentum descent; `velocity` starts as zeros and exists where momentum is not 0.
 ///
 /// All slices are of one length.
@@ -69,6 +85,35 @@ pub fn adam(
 ) {
     assert!(step > 0, "steps count from 1");
     update(cx, AdamStep::new(hyper, step), grad, [param, mean, variance]);
+}
+
+/// One step of RMSProp; `square` and `velocity` start as zeros, and the latter exists where momentum is not 0.
+///
+/// All slices are of one length.
+pub fn rmsprop(
+    cx: &Context,
+    hyper: RmsProp,
+    param: &mut [f32],
+    grad: &[f32],
+    square: &mut [f32],
+    velocity: Option<&mut [f32]>,
+) {
+    match velocity {
+        Some(velocity) => update(cx, hyper, grad, [param, square, velocity]),
+        None => {
+            assert_eq!(hyper.momentum, 0.0, "momentum needs a velocity");
+            update(cx, hyper, grad, [param, square]);
+        }
+    }
+}
+
+/// `dst` ← `keep`·dst + `factor`·src; where `keep` is 0, factor·src whatever was there. (Sums of gradients, moving
+/// averages of parameters.)
+///
+/// # Panics
+/// Where the slices have other lengths.
+pub fn blend(cx: &Context, keep: f32, factor: f32, dst: &mut [f32], src: &[f32]) {
+    update(cx, Blend { keep, factor }, src, [dst]);
 }
 
 /// Where a gradient goes.
@@ -166,6 +211,20 @@ impl Update<1> for Replace {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Blend {
+    keep: f32,
+    factor: f32,
+}
+
+impl Update<1> for Blend {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, src: S::F, [dst]: [S::F; 1]) -> [S::F; 1] {
+        let added = s.mul(s.splat(self.factor), src);
+        [if self.keep == 0.0 { added } else { s.mul_add(s.splat(self.keep), dst, added) }]
+    }
+}
+
 impl Update<1> for Sgd {
     #[inline(always)]
     fn update<S: Simd>(self, s: S, grad: S::F, [p]: [S::F; 1]) -> [S::F; 1] {
@@ -228,6 +287,34 @@ impl Update<3> for AdamStep {
         let v = s.mul_add(s.splat(self.one_minus_beta2), s.mul(g, g), s.mul(s.splat(self.beta2), v));
         let deviation = s.mul_add(s.sqrt(v), s.splat(self.deviation_scale), s.splat(self.eps));
         [s.mul_add(s.splat(-self.rate), s.div(m, deviation), p), m, v]
+    }
+}
+
+impl RmsProp {
+    /// The gradient over its deviation, and the mean square.
+    #[inline(always)]
+    fn scaled<S: Simd>(self, s: S, grad: S::F, p: S::F, square: S::F) -> [S::F; 2] {
+        let g = s.mul_add(s.splat(self.weight_decay as f32), p, grad);
+        let kept = s.mul(s.splat(self.alpha as f32), square);
+        let square = s.mul_add(s.splat((1.0 - self.alpha) as f32), s.mul(g, g), kept);
+        [s.div(g, s.add(s.sqrt(square), s.splat(self.eps as f32))), square]
+    }
+}
+
+impl Update<2> for RmsProp {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, grad: S::F, [p, square]: [S::F; 2]) -> [S::F; 2] {
+        let [direction, square] = self.scaled(s, grad, p, square);
+        [s.mul_add(s.splat(-self.lr as f32), direction, p), square]
+    }
+}
+
+impl Update<3> for RmsProp {
+    #[inline(always)]
+    fn update<S: Simd>(self, s: S, grad: S::F, [p, square, v]: [S::F; 3]) -> [S::F; 3] {
+        let [direction, square] = self.scaled(s, grad, p, square);
+        let v = s.mul_add(s.splat(self.momentum as f32), v, direction);
+        [s.mul_add(s.splat(-self.lr as f32), v, p), square, v]
     }
 }
 

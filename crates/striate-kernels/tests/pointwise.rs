@@ -5,8 +5,9 @@ mod maps;
 use maps::*;
 use striate_kernels::activation::{self, Activation};
 use striate_kernels::loss::{self, LossError, Size};
-use striate_kernels::optim::{self, Adam, Sgd};
+use striate_kernels::optim::{self, Adam, RmsProp, Sgd};
 use striate_kernels::softmax::{self, Space};
+use striate_kernels::survey;
 use striate_kernels::{Context, Isa, Pixels, PixelsMut, Serial, reference};
 
 const EPS: f64 = f32::EPSILON as f64;
@@ -316,5 +317,90 @@ fn adam_agrees_with_its_formula() {
             assert_close(&what, &results[1], &mean, tolerance);
             assert_within(&what, &results[2], &variance, |i| tolerance * variance[i]);
         });
+    }
+}
+
+#[test]
+fn rmsprop_agrees_with_its_formula() {
+    for (n, momentum) in [1, 17, 20_011].into_iter().flat_map(|n| [(n, 0.0), (n, 0.9)]) {
+        let hyper = RmsProp { lr: 0.01, alpha: 0.99, eps: 1e-3, weight_decay: 0.05, momentum };
+        let mut random = Random::new(n as u64);
+        let start = random.vec(n, 1.0, 0.0);
+        let grads: Vec<Vec<f64>> = (0..STEPS).map(|_| random.vec(n, 1.0, 0.0)).collect();
+        let compute = |cx: &Context| {
+            let (mut param, mut square, mut velocity) = (single(&start), vec![0.0; n], vec![0.0; n]);
+            for grad in &grads {
+                let velocity = (momentum != 0.0).then_some(velocity.as_mut_slice());
+                optim::rmsprop(cx, hyper, &mut param, &single(grad), &mut square, velocity);
+            }
+            vec![param, square]
+        };
+        let (mut param, mut square, mut velocity) = (start.clone(), vec![0.0; n], vec![0.0; n]);
+        for grad in &grads {
+            reference::optim::rmsprop(hyper, &mut param, grad, &mut square, &mut velocity);
+        }
+        for_each_context(compute, |isa, results| {
+            let what = format!("{hyper:?} {isa}");
+            // A step is up to 10·lr long, and there are up to 1 + 1.9 + 2.7 of them.
+            assert_close(&what, &results[0], &param, 8.0 * STEPS as f64 * EPS);
+            assert_within(&what, &results[1], &square, |i| 4.0 * STEPS as f64 * EPS * square[i]);
+        });
+    }
+}
+
+#[test]
+fn what_is_blended_in_replaces_all_where_nothing_is_kept() {
+    for (n, keep) in [1, 17, 20_011].into_iter().flat_map(|n| [(n, 0.0), (n, 1.0), (n, 0.75)]) {
+        let mut random = Random::new(n as u64);
+        let (start, src) = (random.vec(n, 1.0, 0.0), random.vec(n, 1.0, 0.0));
+        let mut expected = start.clone();
+        reference::optim::blend(keep, 0.25, &mut expected, &src);
+        let compute = |cx: &Context| {
+            let mut dst = if keep == 0.0 { vec![f32::NAN; n] } else { single(&start) };
+            optim::blend(cx, keep as f32, 0.25, &mut dst, &single(&src));
+            vec![dst]
+        };
+        for_each_context(compute, |isa, results| {
+            assert_close(&format!("{n}, keep {keep}, {isa}"), &results[0], &expected, 2.0 * EPS);
+        });
+    }
+}
+
+#[test]
+fn squares_are_summed_to_the_same_bits_by_any_number_of_threads() {
+    for n in [0, 1, 17, 8192, 20_011, 600_001] {
+        let values = Random::new(n as u64).vec(n, 1.0, 0.3);
+        let expected = reference::optim::square_sum(&values);
+        let compute = |cx: &Context| {
+            let sum = survey::square_sum(cx, &single(&values));
+            // All of its bits.
+            vec![vec![sum as f32, (sum - f64::from(sum as f32)) as f32]]
+        };
+        for_each_context(compute, |isa, results| {
+            let error = (f64::from(results[0][0]) - expected).abs();
+            // A block's sum is of at most 8192 terms on one lane.
+            assert!(error <= 8192.0 * EPS * expected, "{n}, {isa}: off by {error:.1e} of {expected}");
+        });
+    }
+}
+
+#[test]
+fn one_element_that_is_no_number_is_found_anywhere() {
+    for isa in Isa::present() {
+        let cx = Context { isa, exec: &Serial };
+        for (shape @ [rows, channels, ..], ld) in layouts() {
+            // Infinite between the rows.
+            let values = Random::new(ld as u64).vec(rows * channels, 1e38, 0.0);
+            let map = to_nhwc(shape, &values, ld);
+            assert!(survey::all_finite(&cx, Pixels::new(&map, ld), rows, channels), "{shape:?} {isa}");
+            for (row, channel) in [(0, 0), (rows / 2, channels / 2), (rows - 1, channels - 1)] {
+                for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut map = map.clone();
+                    map[row * ld + channel] = broken;
+                    let src = Pixels::new(&map, ld);
+                    assert!(!survey::all_finite(&cx, src, rows, channels), "{shape:?} {isa} {broken}");
+                }
+            }
+        }
     }
 }

@@ -4,40 +4,41 @@
 //! same bytes as without the interruption, for any number of threads.
 
 mod error;
+pub(crate) mod learner;
 mod position;
 mod record;
 
-pub use crate::config::{ConfigError, TrainConfig};
+pub use crate::config::{ConfigError, Normalization, TrainConfig};
 pub use error::TrainError;
 pub use record::{EpochRecord, Event, StepRecord, TrainReport};
 
 use crate::data::{self, DataError, Dataset, Opening, Samples, Scale};
-use crate::evaluate::{Evaluator, UseError, check_images, classifier_shape, image_name};
+use crate::evaluate::{Evaluator, UseError, check_images, classifier_shape};
+use crate::image_file::Preprocess;
 use crate::loader::{Loader, LoaderError, LoaderOptions};
 use crate::metrics::Tally;
 use crate::model::{Model, ModelInfo, without_optimiser_state};
 use crate::run_folder::{Checkpoint, RunFolder};
 use crate::schedule::{Goal, LearningRate};
+use learner::{At, Learner, averaged};
 use record::Clock;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use striate_engine::{Parameters, Plan, Session};
-use striate_graph::notation;
-use striate_graph::training::{
-    self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MIX, MOMENTUM, OTHER_LABELS, STEP, Sgd,
-};
-use striate_graph::{Graph, recompute};
+use striate_engine::{NotFinite, Origin, Parameters, RunError};
+use striate_graph::{Graph, notation};
 
 /// A run of training.
 pub struct Trainer {
     config: TrainConfig,
     network: Graph,
-    training: Graph,
     train: Arc<Dataset>,
     test: Arc<Dataset>,
     folder: RunFolder,
-    session: Session,
+    learner: Learner,
+    /// Parameters to start from, where they are not drawn.
+    initial: Option<Parameters>,
     evaluator: Evaluator,
     rate: LearningRate,
     steps_per_epoch: u64,
@@ -69,35 +70,24 @@ impl Trainer {
         if steps_per_epoch == 0 {
             return Err(LoaderError::NoBatch { samples: train.len(), batch: config.batch }.into());
         }
-        let total = config.epochs.saturating_mul(steps_per_epoch);
+        let total = config.steps(steps_per_epoch);
         if total > MAX_STEPS {
             return Err(TrainError::TooLong { epochs: config.epochs, steps_per_epoch });
         }
         let rate = LearningRate::new(config.schedule.clone(), config.lr, total, steps_per_epoch)?;
-        let sgd = Sgd {
-            momentum: config.momentum > 0.0,
-            nesterov: config.nesterov,
-            weight_decay: config.weight_decay,
-            decay_all: true,
-        };
-        let mixed = config.augment.mixes();
-        let how = ClassifierTraining { sgd, smoothing: config.label_smoothing, mixed, ..Default::default() };
-        let training = recompute(&training::classifier(&network, &how)?, config.recompute()?);
-        let plan = config.plan(threads)?;
-        let mut session = Session::new(Plan::new(&training, plan)?)?;
-        session.set_seed(config.seed);
-        let (input, _) = classifier_shape(&network)?;
-        let preprocess = train.preprocess([input[1], input[2]]);
+        let learner = Learner::new(&config, &network, threads)?;
+        let preprocess = preprocess(&config, &network, &train)?;
+        let plan = learner.session.plan().options();
         let evaluator = Evaluator::new(&network, test.clone(), &preprocess, plan)?;
         let fingerprints = [train.fingerprint(), test.fingerprint()];
         Ok(Self {
             config,
             network,
-            training,
             train,
             test,
             folder,
-            session,
+            learner,
+            initial: None,
             evaluator,
             rate,
             steps_per_epoch,
@@ -154,6 +144,17 @@ impl Trainer {
         &self.folder
     }
 
+    /// Epochs of the whole run, the last perhaps a part of one.
+    pub fn epochs(&self) -> u64 {
+        self.total.div_ceil(self.steps_per_epoch)
+    }
+
+    /// Starts from these parameters (those of them that the network has; the others are drawn) where the run has no
+    /// checkpoint yet.
+    pub fn start_from(&mut self, parameters: Parameters) {
+        self.initial = Some(parameters);
+    }
+
     /// How often a checkpoint is written within an epoch (at its end it always is); a minute unless told otherwise.
     pub fn checkpoint_every(&mut self, interval: Duration) {
         self.checkpoint_every = interval;
@@ -170,56 +171,35 @@ impl Trainer {
     /// # Errors
     /// Where a step, a file or the loss fails; checkpoints written before stay.
     pub fn run(&mut self, observe: &mut dyn FnMut(Event)) -> Result<TrainReport, TrainError> {
-        let mut position = self.restore()?;
+        let (mut position, mut parameters) = self.restore()?;
         let steps = self.total;
         let start = Instant::now();
         let seconds_before = position.seconds;
-        observe(Event::Start { step: position.step, steps, memory: self.session.arena_bytes() });
+        observe(Event::Start { step: position.step, steps, memory: self.learner.session.arena_bytes() });
 
-        let image = image_name(&self.training);
         let (_, classes) = classifier_shape(&self.network)?;
-        let mut logits = vec![0.0; self.config.batch * classes];
         let mut loader = self.loader(position.step)?;
         let mut epoch_clock = Clock::default();
         let mut whole_clock = Clock::default();
         let mut saved = Instant::now();
         let mut last = None;
-        let mut parameters = Parameters::default();
-        loop {
+        while position.step < steps && !position.stopped {
             let step_start = Instant::now();
             let Some(batch) = loader.next_batch()? else { break };
             let waited = step_start.elapsed();
             let lr = self.rate.at(position.step);
-            self.session.input(&image)?.copy_from_slice(&batch.images);
-            self.session.input_u32(LABELS)?.copy_from_slice(&batch.labels);
-            if self.session.has_input(OTHER_LABELS) {
-                self.session.input_u32(OTHER_LABELS)?.copy_from_slice(&batch.other_labels);
-                self.session.input(MIX)?[0] = batch.mix;
-            }
-            self.session.input(LEARNING_RATE)?[0] = lr as f32;
-            if self.session.has_input(MOMENTUM) {
-                let momentum = self.rate.momentum_at(position.step).unwrap_or(self.config.momentum as f64);
-                self.session.input(MOMENTUM)?[0] = momentum as f32;
-            }
-            if self.session.has_input(STEP) {
-                self.session.input_u32(STEP)?[0] = position.step as u32;
-            }
             if whole_clock.images == 0 {
                 observe(Event::Images { images: &batch.images, labels: &batch.labels });
             }
-            self.session.run()?;
-            let loss = self.session.scalar(LOSS)?;
+            let at = At { step: position.step, lr, momentum: self.rate.momentum_at(position.step) };
+            let loss = self.learner.step(batch, at).map_err(|error| self.diverged(error, at.step))?;
             let epoch = position.step / self.steps_per_epoch + 1;
-            self.finite("the loss", loss as f64, position.step)?;
-            for (to, row) in logits.chunks_mut(classes).zip(self.session.rows(LOGITS)?) {
-                to.copy_from_slice(row);
-            }
-            position.tally.add(&logits, classes, &batch.labels, loss as f64);
+            position.tally.add(&self.learner.logits, classes, &batch.labels, loss);
             position.step += 1;
             for clock in [&mut epoch_clock, &mut whole_clock] {
                 clock.add(batch.count, step_start.elapsed(), waited);
             }
-            let ends_epoch = position.step.is_multiple_of(self.steps_per_epoch);
+            let ends_epoch = position.step.is_multiple_of(self.steps_per_epoch) || position.step == steps;
             observe(Event::Step(StepRecord {
                 step: position.step,
                 epoch,
@@ -229,21 +209,25 @@ impl Trainer {
                 accuracy: position.tally.accuracy(),
                 images_per_s: epoch_clock.images_per_s(),
                 input_share: epoch_clock.input_share(),
-                step_loss: loss as f64,
+                step_loss: loss,
                 lr,
             }));
-            let stopping = self.stop.load(Ordering::Relaxed) && position.step < self.total;
+            let stopping = self.stop.load(Ordering::Relaxed) && position.step < steps;
             if ends_epoch {
-                self.session.store(&mut parameters);
+                self.learner.session.store(&mut parameters);
                 let of = self.test.len() as u64;
-                let tested =
-                    self.evaluator.run(&parameters, |done| observe(Event::Evaluating { done, of }))?;
+                let tried = self.tried(&parameters);
+                let tested = self.evaluator.run(&tried, |done| observe(Event::Evaluating { done, of }))?;
                 self.finite("the test loss", tested.mean_loss(), position.step - 1)?;
                 self.check_parameters(&parameters, position.step - 1)?;
-                self.rate.observe(match self.rate.goal() {
+                let measure = |goal| match goal {
                     Goal::Min => tested.mean_loss(),
                     Goal::Max => tested.accuracy(),
-                });
+                };
+                self.rate.observe(measure(self.rate.goal()));
+                if let Some(patience) = self.config.patience {
+                    position.stopped = position.waiting.observe(patience, measure(patience.goal));
+                }
                 let record = EpochRecord {
                     step: position.step,
                     epoch,
@@ -264,13 +248,13 @@ impl Trainer {
                 observe(Event::Epoch(&record));
                 if tested.accuracy() > position.best_accuracy {
                     position.best_accuracy = tested.accuracy();
-                    self.model(&parameters).save(self.folder.checkpoint(Checkpoint::Best))?;
+                    self.model(&tried).save(self.folder.checkpoint(Checkpoint::Best))?;
                 }
                 last = Some(record);
             }
             if ends_epoch || stopping || saved.elapsed() >= self.checkpoint_every {
                 if !ends_epoch {
-                    self.session.store(&mut parameters);
+                    self.learner.session.store(&mut parameters);
                     self.check_parameters(&parameters, position.step - 1)?;
                 }
                 position.seconds = seconds_before + start.elapsed().as_secs_f64();
@@ -281,34 +265,51 @@ impl Trainer {
                 return Err(TrainError::Stopped { step: position.step, steps });
             }
         }
-        self.session.store(&mut parameters);
         let last = match last {
             Some(record) => record,
             None => self.last_record()?,
         };
         let model = self.folder.model();
-        self.model(&parameters).save(&model)?;
+        self.model(&self.tried(&parameters)).save(&model)?;
         let images_per_s =
             if whole_clock.images > 0 { whole_clock.images_per_s() } else { last.images_per_s };
-        Ok(TrainReport { last, best_accuracy: position.best_accuracy, images_per_s, model })
+        let (best_accuracy, stopped) = (position.best_accuracy, position.stopped);
+        Ok(TrainReport { last, best_accuracy, images_per_s, model, stopped })
+    }
+
+    /// The parameters that are evaluated and saved.
+    fn tried<'a>(&self, parameters: &'a Parameters) -> Cow<'a, Parameters> {
+        match self.config.ema {
+            Some(_) => Cow::Owned(averaged(parameters)),
+            None => Cow::Borrowed(parameters),
+        }
+    }
+
+    /// An error of step `step`, as one of the run.
+    fn diverged(&self, error: RunError, step: u64) -> TrainError {
+        let RunError::NotFinite(found) = error else { return error.into() };
+        let NotFinite { seen, value, origin } = *found;
+        self.broken(seen.to_string(), value.into(), step, origin)
+    }
+
+    fn broken(&self, what: String, value: f64, step: u64, origin: Option<Origin>) -> TrainError {
+        let (epoch, lr) = (step / self.steps_per_epoch + 1, self.rate.at(step));
+        TrainError::Diverged { what, value, step, epoch, lr, origin }
     }
 
     /// Refuses a measurement of step `step` that is no number.
     fn finite(&self, what: &'static str, value: f64, step: u64) -> Result<(), TrainError> {
-        if value.is_finite() {
-            return Ok(());
-        }
-        let (epoch, lr) = (step / self.steps_per_epoch + 1, self.rate.at(step));
-        Err(TrainError::Diverged { what, value, step, epoch, lr })
+        if value.is_finite() { Ok(()) } else { Err(self.broken(what.into(), value, step, None)) }
     }
 
     /// Refuses parameters that step `step` has left broken, though its loss, taken before them, was a number.
     fn check_parameters(&self, parameters: &Parameters, step: u64) -> Result<(), TrainError> {
-        let mut elements = parameters.0.values().flat_map(|tensor| &tensor.data);
-        match elements.find(|element| !element.is_finite()) {
-            Some(broken) => self.finite("a parameter", *broken as f64, step),
-            None => Ok(()),
+        for (name, tensor) in &parameters.0 {
+            if let Some(broken) = tensor.data.iter().find(|element| !element.is_finite()) {
+                return Err(self.broken(format!("the parameter {name}"), (*broken).into(), step, None));
+            }
         }
+        Ok(())
     }
 
     /// The last epoch of a run that was already at its end.
@@ -321,28 +322,15 @@ impl Trainer {
     }
 
     fn loader(&self, step: u64) -> Result<Loader, TrainError> {
-        let TrainConfig { batch, seed, epochs, .. } = self.config;
-        let (mean, std) = (self.train.mean(), self.train.std());
-        let (input, _) = classifier_shape(&self.network)?;
-        let options = LoaderOptions {
-            augment: self.config.augment,
-            input: Some([input[1], input[2]]),
-            fit: self.train.fit(),
-            // Room for the closest random crop that is worth its pixels, and for all that `resize` asks for.
-            scale: Scale::AtLeast(
-                (input[1].max(input[2]) * 5 / 2).max(self.config.augment.resize[1] as usize),
-            ),
-            epochs: step / self.steps_per_epoch..epochs,
-            first_batch: step % self.steps_per_epoch,
-            ..LoaderOptions::training(batch, seed, epochs, mean, std)
-        };
+        let mut options = loader_options(&self.config, &self.network, &self.train)?;
+        options.epochs = step / self.steps_per_epoch..self.epochs();
+        options.first_batch = step % self.steps_per_epoch;
         Ok(Loader::new(self.train.clone(), None, options)?)
     }
 
     /// The model with these parameters.
     fn model(&self, parameters: &Parameters) -> Model {
-        let (input, _) = classifier_shape(&self.network).expect("it has been trained");
-        let preprocess = self.train.preprocess([input[1], input[2]]);
+        let preprocess = preprocess(&self.config, &self.network, &self.train).expect("it was checked");
         let info = ModelInfo { classes: self.train.classes().to_vec(), preprocess };
         let graph = self.network.inference();
         let parameters = without_optimiser_state(&graph, parameters);
@@ -350,8 +338,58 @@ impl Trainer {
     }
 }
 
+/// Mean and standard deviation of each channel.
+type Normalizers<'a> = (&'a [f32], &'a [f32]);
+
+/// What the images are normalised by: the configuration's, or the data set's own.
+pub(crate) fn normalization<'a>(
+    config: &'a TrainConfig,
+    data: &'a Dataset,
+) -> Result<Normalizers<'a>, ConfigError> {
+    let Some(Normalization { mean, std }) = &config.normalization else {
+        return Ok((data.mean(), data.std()));
+    };
+    let channels = data.channels();
+    let is_sound = |values: &[f32]| values.len() == channels && values.iter().all(|x| x.is_finite());
+    if is_sound(mean) && is_sound(std) && !std.contains(&0.0) {
+        Ok((mean, std))
+    } else {
+        Err(ConfigError::Normalization { channels })
+    }
+}
+
+/// How a picture becomes an input, when nothing is changed at random.
+pub(crate) fn preprocess(
+    config: &TrainConfig,
+    network: &Graph,
+    data: &Dataset,
+) -> Result<Preprocess, TrainError> {
+    let (input, _) = classifier_shape(network)?;
+    let (mean, std) = normalization(config, data)?;
+    let (mean, std) = (mean.to_vec(), std.to_vec());
+    Ok(Preprocess { mean, std, ..data.preprocess([input[1], input[2]]) })
+}
+
+/// What batches of the first epoch are made of.
+pub(crate) fn loader_options(
+    config: &TrainConfig,
+    network: &Graph,
+    data: &Dataset,
+) -> Result<LoaderOptions, TrainError> {
+    let (mean, std) = normalization(config, data)?;
+    let (input, _) = classifier_shape(network)?;
+    Ok(LoaderOptions {
+        augment: config.augment,
+        input: Some([input[1], input[2]]),
+        fit: data.fit(),
+        // Room for the closest random crop that is worth its pixels, and for all that `resize` asks for.
+        scale: Scale::AtLeast((input[1].max(input[2]) * 5 / 2).max(config.augment.resize[1] as usize)),
+        ..LoaderOptions::training(config.batch, config.seed, 1, mean, std)
+    })
+}
+
 /// Checks that the network can learn from `train` and be measured on `test`.
-fn check_data(network: &Graph, [train, test]: [&Dataset; 2]) -> Result<(), UseError> {
+pub(crate) fn check_data(network: &Graph, [train, test]: [&Dataset; 2]) -> Result<(), UseError> {
     let (input, outputs) = classifier_shape(network)?;
     for (data, part) in [(train, "training"), (test, "test")] {
         if data.is_empty() {

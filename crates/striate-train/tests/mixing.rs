@@ -3,7 +3,7 @@
 use striate_engine::{Parameters, Plan, PlanOptions, Session};
 use striate_graph::ops::Linear;
 use striate_graph::training::{
-    self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS, MIX, OTHER_LABELS, Sgd,
+    self, ClassifierTraining, LABELS, LEARNING_RATE, LOSS, MIX, OTHER_LABELS, Optimiser, Rule,
 };
 use striate_graph::{Builder, Graph};
 
@@ -23,8 +23,9 @@ const IMAGES: [f32; 8] = [0.1, -0.4, 0.8, 0.3, -0.7, 0.2, 0.5, -0.9];
 
 /// Loss and parameters after a step; of two classes the first counts `weight`.
 fn step(labels: [u32; 2], other: Option<([u32; 2], f32)>) -> (f64, Vec<f64>) {
-    let sgd = Sgd { momentum: false, ..Sgd::default() };
-    let how = ClassifierTraining { sgd, smoothing: 0.1, mixed: other.is_some(), ..Default::default() };
+    let rule = Rule::Sgd { momentum: false, nesterov: false };
+    let plain = ClassifierTraining::from(Optimiser { rule, ..Optimiser::default() });
+    let how = ClassifierTraining { smoothing: 0.1, mixed: other.is_some(), ..plain };
     let graph = training::classifier(&network(), &how).unwrap();
     let mut session = Session::new(Plan::new(&graph, PlanOptions::new(2)).unwrap()).unwrap();
     session.load(&Parameters::init(&graph, 3)).unwrap();

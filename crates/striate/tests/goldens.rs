@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use striate_engine::{Parameters, Plan, PlanOptions, Session, Tensor};
 use striate_graph::ops::*;
-use striate_graph::training::{self, ClassifierTraining, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, Sgd};
+use striate_graph::training::{self, LABELS, LEARNING_RATE, LOGITS, LOSS, MOMENTUM, Optimiser};
 use striate_graph::{Builder, Graph, Value, autodiff};
 use striate_interop::TensorFile;
 
@@ -123,8 +123,8 @@ impl Golden {
         assert_eq!(compared, wanted.len(), "{}: every gradient has its golden", self.name);
 
         // Ten steps of training on the same batch.
-        let sgd = Sgd { weight_decay: self.setting("weight_decay"), ..Sgd::default() };
-        let graph = training::classifier(net, &ClassifierTraining { sgd, ..Default::default() }).unwrap();
+        let sgd = Optimiser { weight_decay: self.setting("weight_decay"), ..Optimiser::default() };
+        let graph = training::classifier(net, &sgd.into()).unwrap();
         let mut session = self.session(&graph);
         session.input(LEARNING_RATE).unwrap()[0] = self.setting("lr");
         session.input(MOMENTUM).unwrap()[0] = self.setting("momentum");

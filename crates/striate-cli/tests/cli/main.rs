@@ -6,6 +6,7 @@ mod files;
 mod help;
 mod import;
 mod killed;
+mod learning;
 mod onnx;
 mod plan;
 mod runs;

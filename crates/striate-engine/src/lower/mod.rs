@@ -420,6 +420,11 @@ fn kernel(site: &Site) -> Result<Lowered, String> {
         Op::MeanSquaredErrorBackward(_) => loss::mse_backward(site),
 
         Op::SgdUpdate(op) => update::sgd(site, op),
+        Op::AdamUpdate(op) => update::adam(site, op),
+        Op::RmsPropUpdate(op) => update::rmsprop(site, op),
+        Op::AverageUpdate(_) => update::average(site),
+        Op::Accumulate(op) => update::accumulate(site, op),
+        Op::ClipFactor(op) => update::clip_factor(site, op),
 
         Op::Input(_) | Op::Parameter(_) | Op::Constant(_) => unreachable!("leaves have no kernel"),
     }

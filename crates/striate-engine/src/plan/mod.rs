@@ -14,8 +14,8 @@ use crate::options::PlanOptions;
 use crate::place::{Place, Storage};
 use crate::precision;
 use crate::units::{self, Unit};
-use striate_graph::ops::Op;
-use striate_graph::{Graph, Type, Value, legalise};
+use striate_graph::ops::{Op, Role};
+use striate_graph::{DType, Graph, Type, Value, legalise};
 
 /// One kernel call: what it reads and writes, and its scratch memory.
 pub(crate) struct Step {
@@ -31,6 +31,13 @@ pub(crate) struct Step {
     /// First byte and floats.
     pub prepared: [usize; 2],
     pub kernel: Kernel,
+    /// Floats that it writes, parameters apart.
+    pub results: Vec<Place>,
+    /// Whether it changes parameters by training's rule, and which.
+    pub is_update: bool,
+    pub updates: String,
+    /// What it changes them by.
+    pub gradients: Vec<Place>,
 }
 
 /// A value that callers set or read: its name, type and place.
@@ -127,6 +134,10 @@ impl Plan {
                 workspace: [layout.workspaces[index], workspace],
                 prepared,
                 kernel,
+                results: results(&graph, unit).map(&place).collect(),
+                is_update: units::is_update(&graph, unit),
+                updates: updated(&graph, unit),
+                gradients: gradients(&graph, unit).map(&place).collect(),
             };
             check(&step)?;
             steps.push(step);
@@ -261,6 +272,30 @@ fn macs(graph: &Graph, unit: &Unit) -> u64 {
     let inputs: Vec<&Type> = node.inputs.iter().map(|v| graph.ty(*v)).collect();
     let outputs: Vec<&Type> = node.outputs.iter().map(|v| graph.ty(*v)).collect();
     striate_graph::ops::Operation::macs(&node.op, &inputs, &outputs)
+}
+
+/// The floats that a unit writes, parameters apart.
+fn results<'a>(graph: &'a Graph, unit: &'a Unit) -> impl Iterator<Item = Value> + 'a {
+    let floats = unit.writes.iter().copied().filter(|value| graph.ty(*value).dtype == DType::F32);
+    floats.filter(|value| graph.parameter(*value).is_none())
+}
+
+/// The names of the parameters that a unit updates.
+fn updated(graph: &Graph, unit: &Unit) -> String {
+    let trained = |value: &&Value| graph.parameter(**value).is_some_and(|it| it.role.is_trained());
+    let values = unit.writes.iter().filter(trained);
+    let names: Vec<&str> = values.map(|value| graph.node(graph.producer(*value)).name.as_str()).collect();
+    if units::is_update(graph, unit) { names.join(" and ") } else { String::new() }
+}
+
+/// What gets into the parameters that a unit updates: gradients, or what they are computed from in the same step.
+fn gradients<'a>(graph: &'a Graph, unit: &'a Unit) -> impl Iterator<Item = Value> + 'a {
+    let floats = unit.reads.iter().copied().filter(|value| graph.ty(*value).dtype == DType::F32);
+    let is_update = units::is_update(graph, unit);
+    floats.filter(move |value| {
+        let is_own = graph.parameter(*value).is_none_or(|it| it.role == Role::OptimiserState);
+        is_update && is_own
+    })
 }
 
 /// The invariant the arena's safety rests on: what a step writes, nothing else of the step touches.

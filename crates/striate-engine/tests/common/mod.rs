@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub(crate) mod arrays;
+pub(crate) mod updates;
 
 use proptest::prelude::*;
 use std::collections::HashSet;

@@ -6,9 +6,9 @@
 //! variance + ε) + β.
 //!
 //! Backward, with x̂ = (x − μ)/√(σ² + ε) and m = N·H·W: d_β = Σ d_y, d_γ = Σ d_y·x̂,
-//! d_x = γ/√(σ² + ε) · (d_y − d_β/m − x̂·d_γ/m).
+//! d_x = γ/√(σ² + ε) · (d_y − d_β/m − x̂·d_γ/m). By running statistics, which do not depend on x, d_x = γ/√(σ² + ε) · d_y.
 
-use super::{Operation, expect};
+use super::{Binary, Operation, expect};
 use crate::autodiff::Backprop;
 use crate::error::Problem;
 use crate::{Type, Value};
@@ -97,7 +97,15 @@ impl Operation for BatchNorm {
 
     fn gradient(&self, cx: &mut Backprop<'_>) -> Result<Vec<Option<Value>>, Problem> {
         if !self.training {
-            return Err(Problem::NoGradient { op: "batch_norm of inference (make a training graph)" });
+            if cx.needs(1) || cx.needs(2) {
+                let op = "scale and shift of a batch_norm of inference (make a training graph)";
+                return Err(Problem::NoGradient { op });
+            }
+            // The same scale, without mean and shift.
+            let (scale, mean, variance) = (cx.input(1), cx.input(3), cx.input(4));
+            let zeros = cx.emit(Binary::SUBTRACT, &[mean, mean])[0];
+            let d_src = cx.emit(*self, &[cx.d_output(0), scale, zeros, zeros, variance])[0];
+            return Ok(vec![Some(d_src), None, None, None, None]);
         }
         let inputs = [cx.input(0), cx.input(1), cx.output(1), cx.output(2), cx.d_output(0)];
         let outputs = cx.emit(BatchNormBackward, &inputs);

@@ -57,7 +57,7 @@ pub use loss::{
     MeanSquaredErrorBackward,
 };
 pub use matmul::MatMul;
-pub use optim::SgdUpdate;
+pub use optim::{Accumulate, AdamUpdate, AverageUpdate, ClipFactor, RmsPropUpdate, SgdUpdate};
 pub use pad::{Pad, PadBackward, PadMode};
 pub use pad_axis::{PadAxis, PadAxisBackward, Tile};
 pub use permute::{Flip, Permute};
@@ -176,7 +176,7 @@ operations! {
     SliceBackward, PadBackward, UpsampleBackward, PadAxisBackward, ResizeBackward, StandardizeBackward,
     CrossEntropyBackward, BceWithLogitsBackward, MeanSquaredErrorBackward,
     // updates
-    SgdUpdate,
+    Accumulate, ClipFactor, SgdUpdate, AdamUpdate, RmsPropUpdate, AverageUpdate,
 }
 
 impl Operation for Op {

@@ -7,8 +7,9 @@ use crate::loader::LoaderError;
 use crate::model::ModelError;
 use crate::run_folder::RunError as FolderError;
 use crate::schedule::ScheduleError;
+use crate::transfer::TransferError;
 use std::path::PathBuf;
-use striate_engine::{PlanError, RunError};
+use striate_engine::{Origin, PlanError, RunError};
 use striate_graph::GraphErrors;
 use striate_graph::notation::NotationErrors;
 use striate_interop::tensor_file::TensorFileError;
@@ -77,11 +78,12 @@ pub enum TrainError {
     },
     /// A loss or parameter is no number any more; nothing of it has been written to the run's folder.
     #[error(
-        "{what} became {value} at step {step} (epoch {epoch}), where the learning rate was {lr:.3e}: it is too high"
+        "{what} became {value} at step {step} (epoch {epoch}), where the learning rate was {lr:.3e}: {}",
+        cause(origin)
     )]
     Diverged {
-        /// The loss, the test loss, or a parameter.
-        what: &'static str,
+        /// The loss, the test loss, a parameter, or a parameter's gradient.
+        what: String,
         /// NaN or infinite.
         value: f64,
         /// The step, from 0.
@@ -90,6 +92,8 @@ pub enum TrainError {
         epoch: u64,
         /// The learning rate of that step.
         lr: f64,
+        /// Where the first value was that is no number, as far as it could be found.
+        origin: Option<Origin>,
     },
     /// It was asked to, by the flag of [`Trainer::stop_when`](super::Trainer::stop_when); where it stands is saved.
     #[error("stopped at step {step} of {steps}, as asked; what was learned is saved")]
@@ -99,4 +103,27 @@ pub enum TrainError {
         /// Steps in all.
         steps: u64,
     },
+    /// A run without the parameters it starts from.
+    #[error("the run is to start from {init}, but was stopped before it had read it; begin it anew")]
+    NoInitial {
+        /// The file.
+        init: String,
+    },
+    /// The run cannot start from the file it names.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+}
+
+/// What made a run diverge.
+fn cause(origin: &Option<Origin>) -> String {
+    match origin {
+        Some(Origin::Input { .. }) => format!("{}; the data are broken", shown(origin)),
+        Some(Origin::Parameter { .. }) => format!("{}; the steps before were too long", shown(origin)),
+        Some(Origin::Step { .. }) => format!("{}; the learning rate is too high", shown(origin)),
+        None => "it is too high".into(),
+    }
+}
+
+fn shown(origin: &Option<Origin>) -> String {
+    origin.as_ref().map(Origin::to_string).unwrap_or_default()
 }

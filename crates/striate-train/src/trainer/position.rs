@@ -3,6 +3,7 @@
 use super::{TrainError, Trainer};
 use crate::metrics::Tally;
 use crate::model::{from_file, to_file};
+use crate::optimizer::Waiting;
 use crate::run_folder::Checkpoint;
 use crate::schedule::PlateauState;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,11 @@ pub(super) struct Position {
     pub(super) plateau: PlateauState,
     /// Of the epoch under way.
     pub(super) tally: Tally,
+    #[serde(default)]
+    pub(super) waiting: Waiting,
+    /// Whether patience was at an end.
+    #[serde(default)]
+    pub(super) stopped: bool,
 }
 
 const POSITION: &str = "striate.position";
@@ -37,14 +43,16 @@ impl Trainer {
         Ok(file.write(self.folder.checkpoint(Checkpoint::Latest))?)
     }
 
-    /// Takes up the folder's last checkpoint, or initial parameters where there is none.
-    pub(super) fn restore(&mut self) -> Result<Position, TrainError> {
+    /// Takes up the folder's last checkpoint, or initial parameters where there is none; with the parameters.
+    pub(super) fn restore(&mut self) -> Result<(Position, Parameters), TrainError> {
         let path = self.folder.checkpoint(Checkpoint::Latest);
         if !path.exists() {
-            self.session.load(&Parameters::init(&self.training, self.config.seed))?;
+            let given = self.initial.take();
+            let is_given = given.is_some();
+            let parameters = self.learner.start(given.unwrap_or_default(), self.config.seed)?;
             self.folder.truncate_after(0)?;
             let plateau = self.rate.state();
-            return Ok(Position {
+            let position = Position {
                 step: 0,
                 steps_per_epoch: self.steps_per_epoch,
                 data: self.fingerprints,
@@ -52,7 +60,16 @@ impl Trainer {
                 seconds: 0.0,
                 plateau,
                 tally: Tally::default(),
-            });
+                waiting: Waiting::default(),
+                stopped: false,
+            };
+            if is_given {
+                // The file they came from is not needed again.
+                self.save(&position, &parameters)?;
+            } else if let Some(init) = &self.config.init {
+                return Err(TrainError::NoInitial { init: init.clone() });
+            }
+            return Ok((position, parameters));
         }
         let file = TensorFile::read(&path)?;
         let resume = |problem: String| TrainError::Resume { path: path.clone(), problem };
@@ -79,9 +96,9 @@ impl Trainer {
             return Err(resume(format!("it is at step {step}, the run ends at step {total}")));
         }
         let parameters = from_file(file.tensors);
-        self.session.load(&parameters).map_err(|error| resume(error.to_string()))?;
+        self.learner.session.load(&parameters).map_err(|error| resume(error.to_string()))?;
         self.rate.restore(position.plateau);
         self.folder.truncate_after(position.step)?;
-        Ok(position)
+        Ok((position, parameters))
     }
 }

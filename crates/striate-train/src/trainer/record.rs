@@ -107,6 +107,8 @@ pub struct TrainReport {
     pub images_per_s: f64,
     /// Where the model was saved.
     pub model: PathBuf,
+    /// Whether it stopped before its end, for want of progress.
+    pub stopped: bool,
 }
 
 /// Time and images.
