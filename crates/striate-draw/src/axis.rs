@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(ticks(plain.clone().percent(), &[0.05, 0.2]), ["0 %", "5 %", "10 %", "15 %", "20 %"]);
         assert_eq!(ticks(plain.clone().percent(), &[0.9912, 0.9934])[..2], ["99.10 %", "99.15 %"]);
         assert_eq!(ticks(plain.clone(), &[0.0, 4e-5])[..3], ["0", "1e-5", "2e-5"]);
-        assert_eq!(ticks(plain.clone().whole(), &[1.0, 3.0]), ["1", "2", "3"]);
+        assert_eq!(ticks(plain.clone().whole(), &[1.0, 3.0]), ["0", "1", "2", "3"]);
         assert_eq!(ticks(plain.clone().whole(), &[0.0, 12.0]), ["0", "5", "10", "15"]);
         let log = plain.log(true);
         assert_eq!(
