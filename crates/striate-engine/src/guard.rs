@@ -18,14 +18,15 @@ pub enum Extent {
 impl Session {
     /// Runs the steps of a training graph, up to the first by which a value that is infinite or no number would get into a
     /// parameter: when the output `loss` is none, or what an update reads. Then the same inputs are gone through once
-    /// more to find the first such value. Parameters are numbers then if they were before; the session's other values are
-    /// of no use.
+    /// more to find the first such value, unless an update has changed a parameter already: the gradient that was seen is
+    /// then the first of all. Parameters are numbers then if they were before; the session's other values are of no use.
     ///
     /// # Errors
     /// [`RunError::NotFinite`] then; where a loss refuses its labels.
     pub fn run_guarded(&mut self, loss: &str, extent: Extent) -> Result<(), RunError> {
         let loss = self.output_place(loss)?;
         let steps = self.plan().steps.len();
+        let mut changed = false;
         let made_at = (0..steps).rev().find(|index| self.plan().steps[*index].results.contains(&loss));
         for index in 0..steps {
             let step = &self.plan().steps[index];
@@ -34,21 +35,23 @@ impl Session {
             }
             if let Some(value) = step.gradients.iter().find_map(|place| self.not_finite(place)) {
                 let of = self.plan().steps[index].updates.clone();
-                return Err(self.trace(Seen::Gradient { of }, value, index));
+                return Err(self.trace(Seen::Gradient { of }, value, (!changed).then_some(index)));
             }
+            changed |= step.is_update;
             self.run_step(index)?;
             if Some(index) == made_at
                 && let Some(value) = self.not_finite(&loss)
             {
-                return Err(self.trace(Seen::Loss, value, index));
+                return Err(self.trace(Seen::Loss, value, (!changed).then_some(index)));
             }
         }
         Ok(())
     }
 
-    /// The error, with the first value of all up to step `last` that is no number.
-    fn trace(&mut self, seen: Seen, value: f32, last: usize) -> RunError {
-        let origin = self.given().or_else(|| self.computed(last)).or_else(|| {
+    /// The error, with the first value that is no number of what was given and, where they can be computed again, of the
+    /// steps up to `last`.
+    fn trace(&mut self, seen: Seen, value: f32, last: Option<usize>) -> RunError {
+        let origin = self.given().or_else(|| self.computed(last?)).or_else(|| {
             let state = self.parameter(|role| role == Role::OptimiserState);
             state.map(|(name, value)| Origin::Parameter { name, value })
         });
